@@ -1,0 +1,95 @@
+# Two commands matter: `make lab` and `make test`. Both share one virtual environment, .venv, made on the first call.
+#
+#   make PYTHON=python3.12 lab                                       another Python (3.11 to 3.14), on the first call
+#   make TORCH_INDEX=https://download.pytorch.org/whl/cpu lab        torch without CUDA on Linux, on the first call
+#   make LAB_OPTIONS="--port 9999" lab                               any option of `jupyter lab`
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+LAB_OPTIONS ?=
+PYTEST_OPTIONS ?=
+LOCK_OPTIONS ?=
+
+BIN := .venv/bin
+# A stamp: as long as it is newer than what it depends on, there is nothing to install.
+READY := .venv/.ready
+START := notebooks/00_start_here.ipynb
+
+# The processes of a test run fill the cores between them: one thread each. Nothing in a test may need the network.
+TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
+UV_VERSION := 0.13.9
+TORCH_VERSION := 2.13.0
+
+.PHONY: help install lab test lint unit notebooks check lock
+.DELETE_ON_ERROR:
+
+help:  ## print these lines
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@sed -n '3,5s/^#//p' Makefile
+
+install: $(READY)  ## make .venv with everything pinned in requirements.lock (the others call it)
+
+# The notebook's directory listing starts at the repository, so that the reader finds hmpo_lib/ and data/ beside it.
+# PATH: `hmpo` works in a notebook's `!` line and in JupyterLab's terminal. Root must say so; without a screen there
+# is no browser to open, and the URL that JupyterLab prints is the way in.
+lab: $(READY)  ## open JupyterLab at the first notebook
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m jupyterlab \
+		--ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(START) \
+		$$(test "$$(id -u)" != 0 || echo --allow-root) \
+		$$(test "$$(uname)" != Linux || test -n "$$DISPLAY$$WAYLAND_DISPLAY" || echo --no-browser) \
+		$(LAB_OPTIONS)
+
+test: lint unit notebooks  ## lint, type check, unit and property tests, then every notebook
+
+lint: $(READY)  ## ruff (notebooks too) and mypy
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+
+unit: $(READY)  ## tests/ and the examples in hmpo_lib's docstrings
+	$(TEST_ENV) $(BIN)/python -m pytest -n auto tests hmpo_lib $(PYTEST_OPTIONS)
+
+notebooks: $(READY)  ## run every notebook from top to bottom, in its fast mode
+	HMPO_FAST=1 $(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=180 \
+		-n auto --dist loadscope --maxprocesses=4 notebooks $(PYTEST_OPTIONS)
+
+# Needs no .venv, so that it can say that there is none.
+check:  ## one line: is this machine ready? (for the evening before class)
+	@if test -x $(BIN)/python; then $(BIN)/python tools/check_ready.py; else $(PYTHON) tools/check_ready.py; fi
+
+# Pins that are there already stay unless pyproject.toml rules them out; LOCK_OPTIONS=--upgrade renews them all.
+# The CUDA libraries are left out: torch asks for its own where it needs them, and its CPU build needs none.
+lock: $(BIN)/python  ## renew requirements.lock from pyproject.toml
+	@mkdir -p .cache
+	@$(BIN)/python -m pip install --quiet --upgrade --target .cache/uv uv==$(UV_VERSION)
+	@echo torch==$(TORCH_VERSION) > .cache/constraints.txt
+	@cp requirements.lock .cache/universal.lock
+	.cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra test pyproject.toml \
+		--constraints .cache/constraints.txt --no-annotate --no-header --output-file .cache/universal.lock $(LOCK_OPTIONS)
+	@{ grep '^#' requirements.lock; grep -Ev '^(nvidia|cuda|triton)' .cache/universal.lock; } > .cache/requirements.lock
+	@mv .cache/requirements.lock requirements.lock
+
+# --- the environment -------------------------------------------------------------------------------------------------
+
+# The news pop-up of JupyterLab is turned off in this environment only, not in the reader's own settings.
+$(READY): requirements.lock pyproject.toml .jupyter/overrides.json | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --editable .
+	@mkdir -p .venv/share/jupyter/lab/settings
+	@cp .jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json
+	@touch $@
+
+# Bare Debian has no ensurepip, with which venv installs pip; there the pip of the system puts one in.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "error: found no $(PYTHON); hmpo needs Python 3.11 to 3.14:" \
+		"install one, or name another, as in: make PYTHON=python3.12 lab" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v[:2] <= (3, 14) or sys.exit( \
+		"error: $(PYTHON) is Python %d.%d; hmpo needs 3.11 to 3.14 (torch $(TORCH_VERSION) exists for these): " \
+		"install one, or name another, as in: make PYTHON=python3.12 lab" % v[:2])'
+	@echo "Making .venv with $$($(PYTHON) --version)."
+	@$(PYTHON) -m venv --clear .venv >/dev/null 2>&1 \
+	|| { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $@ install --quiet pip; } 2>/dev/null \
+	|| { rm -rf .venv; echo "error: $(PYTHON) can make no virtual environment: it has no ensurepip, and no pip or no" \
+		"network either; install one (on Debian and Ubuntu: apt-get install python3-venv) and try again" >&2; exit 1; }

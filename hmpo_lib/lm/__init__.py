@@ -1,0 +1,17 @@
+"""The language model that fits a laptop: its task, sampling, fine-tuning. Works on any Hugging Face causal LM."""
+
+from hmpo_lib.lm.model import load_base_model, load_model
+from hmpo_lib.lm.rollouts import Rollout, sample_completions, token_logprobs
+from hmpo_lib.lm.training import FineTuneConfig, StepRecord, fine_tune, rollout_row
+
+__all__ = [
+    "FineTuneConfig",
+    "Rollout",
+    "StepRecord",
+    "fine_tune",
+    "load_base_model",
+    "load_model",
+    "rollout_row",
+    "sample_completions",
+    "token_logprobs",
+]

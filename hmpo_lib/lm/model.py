@@ -1,0 +1,165 @@
+"""The language model: a character tokenizer, a tiny Llama, and loading with checks. All classes are transformers' own.
+
+Any Hugging Face causal language model can take its place: `load_model` opens a folder or a hub name.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging
+
+from hmpo_lib.lm.tasks import CHARACTERS
+
+CHECKSUM_FILE = "SHA256SUMS"
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def base_model_path() -> Path:
+    """Where the shipped model lies: beside the package once installed, in ``data/`` in a checkout."""
+    installed = _PACKAGE / "base_model"
+    return installed if installed.is_dir() else _PACKAGE.parent / "data" / "base_model"
+
+
+def load_base_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The shipped model, which answers sums about half of the time, and its tokenizer; in eval mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: no model is there.
+        ValueError: a file is not the one that was shipped.
+    """
+    path = base_model_path()
+    verify_checksums(path)
+    return load_model(path)
+
+
+def load_model(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer, float32, in eval mode: dropout would make every ratio differ from 1.
+
+    Args:
+        path: a folder made by ``save_pretrained``, or the name of a model on the hub (needs a network).
+
+    Raises:
+        FileNotFoundError: the folder has no model in it.
+        ValueError: the tokenizer's pad is its eos.
+    """
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        raise FileNotFoundError(f"no model in {path}: expected a config.json there; give a folder of save_pretrained.")
+    try:
+        with _without_progress_bars():
+            tokenizer = AutoTokenizer.from_pretrained(path)
+            check_special_tokens(tokenizer)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"no model at {path}: expected a folder of save_pretrained, or the name of a model on the hub and a "
+            "network to fetch it."
+        ) from error
+    return model.eval(), tokenizer
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """Writes a folder (safetensors) that `load_model`, AutoModelForCausalLM and AutoTokenizer open, with checksums."""
+    with _without_progress_bars():
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+    _write_checksums(path)
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """transformers' bars for a model of 2.6 MB would be the only stderr of a notebook."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def check_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuses a tokenizer without eos, or whose pad is its eos: the mask would then lose the end of every answer."""
+    if tokenizer.eos_token_id is None:
+        raise ValueError("the tokenizer has no eos token: expected one, so that an answer can end; set eos_token.")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise ValueError(
+            f"the tokenizer's pad token is {tokenizer.pad_token!r} and its eos {tokenizer.eos_token!r}: expected a "
+            "pad of its own; set tokenizer.pad_token to a token that never occurs in text."
+        )
+
+
+def _write_checksums(path: Path) -> None:
+    """Writes SHA256SUMS over the folder's files, in the form that ``sha256sum --check`` reads."""
+    files = sorted(file for file in path.iterdir() if file.is_file() and file.name != CHECKSUM_FILE)
+    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
+    (path / CHECKSUM_FILE).write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def verify_checksums(path: Path) -> None:
+    """Raises where the folder, its list of checksums or a file in it is missing, or a file differs from its sum."""
+    listing = path / CHECKSUM_FILE
+    if not listing.is_file():
+        raise FileNotFoundError(
+            f"the base model is missing: expected {listing}; restore the folder from the repository, or make a new "
+            "one with `hmpo pretrain`."
+        )
+    for line in listing.read_text(encoding="utf-8").splitlines():
+        expected, name = line.split("  ", 1)
+        file = path / name
+        got = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file"
+        if got != expected:
+            raise ValueError(
+                f"the base model's {name} is not the one that was shipped: got {got[:12]}, expected {expected[:12]} "
+                f"(SHA-256); restore {path} from the repository."
+            )
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a character; pad, bos and eos apart; bos is put before every prompt."""
+    special = ["<pad>", "<bos>", "<eos>"]
+    vocabulary = {token: i for i, token in enumerate([*special, *CHARACTERS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def make_model(seed: int) -> LlamaForCausalLM:
+    """A Llama of 3 layers, width 128 and 4 heads, 0.6 million parameters, with weights drawn from ``seed``."""
+    config = LlamaConfig(
+        vocab_size=len(CHARACTERS) + 3,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    # transformers draws from torch's global generator: fork it, so that making a model changes nothing else.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)

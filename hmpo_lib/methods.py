@@ -1,0 +1,62 @@
+"""The published methods as rows of one table. Adding a method is adding a row (see CONTRIBUTING.md)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from hmpo_lib.losses import Objective
+
+PSchedule = Callable[[float, Tensor, Tensor, Tensor], float | Tensor]
+"""(progress in [0, 1], log_ratios [batch, time], completion_mask [batch, time], advantages [batch]) -> p."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table: an objective, how its advantages are scaled, and where it was published.
+
+    Attributes:
+        objective: the cell of the cube; its ``p`` is the first one where there is a schedule.
+        advantage_scale: ``"std"``: group advantages are divided by the group's standard deviation; ``"none"``.
+        p_schedule: a pure function on detached tensors that gives the ``p`` of each optimizer step, or None.
+        source: paper or program, with its date.
+    """
+
+    objective: Objective
+    source: str
+    advantage_scale: Literal["std", "none"] = "std"
+    p_schedule: PSchedule | None = None
+
+
+def holder_schedule(progress: float, log_ratios: Tensor, completion_mask: Tensor, advantages: Tensor) -> float:
+    """HölderPO's annealing (arXiv 2605.12058): p falls linearly from 2 to −2 over training."""
+    return 2.0 - 4.0 * progress
+
+
+def pessimistic_schedule(progress: float, log_ratios: Tensor, completion_mask: Tensor, advantages: Tensor) -> Tensor:
+    """p_i = −sign(A_i): the smallest A·M_p over |p| <= 1, since M_p rises with p. Our experiment, unpublished."""
+    return -advantages.sign()
+
+
+_GMPO_RANGE = (math.exp(-0.4), math.exp(0.4))
+# Chosen by measurement on the shipped model, seeds 100 to 102 (docs/results.md): TO BE MEASURED
+_HMPO_RANGE = (0.8, 1.25)
+
+METHODS: dict[str, Method] = {
+    "grpo": Method(Objective(1.0, "token", (0.8, 1.2)), "arXiv 2402.03300, eq. 3"),
+    "dr_grpo": Method(
+        Objective(1.0, "token", (0.8, 1.2), "constant"), "arXiv 2503.20783", advantage_scale="none"
+    ),  # max_length: the loop's max_new_tokens
+    "dapo": Method(Objective(1.0, "token", (0.8, 1.28), "proportional"), "arXiv 2503.14476"),
+    "gspo": Method(Objective(0.0, "sequence", (1 - 3e-4, 1 + 4e-4)), "arXiv 2507.18071, eq. 5"),
+    "luspo": Method(Objective(0.0, "sequence", (1 - 2e-3, 1 + 2.5e-3), "constant", max_length=1), "arXiv 2602.05261"),
+    "gmpo": Method(Objective(0.0, "token", _GMPO_RANGE), "arXiv 2507.20673, eq. 4"),
+    "hmpo": Method(Objective(-1.0, "sequence", _HMPO_RANGE), "this project's subject"),
+    "hmpo_token": Method(Objective(-1.0, "token", _GMPO_RANGE), "the public GMPO repository, July 2025"),
+    "holder": Method(Objective(2.0, "sequence", (0.8, 1.2)), "arXiv 2605.12058", p_schedule=holder_schedule),
+    "pessimistic": Method(
+        Objective(-1.0, "sequence", _HMPO_RANGE), "an experiment of this project", p_schedule=pessimistic_schedule
+    ),
+}

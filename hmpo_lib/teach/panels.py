@@ -1,0 +1,220 @@
+"""The collection's one interactive pattern: controls, a picture of fixed size, a caption and a status line.
+
+Computing, drawing and captions are plain functions that need no browser. A `Picture` joins a canvas with its caption
+and alt text; a `Panel` redraws a picture whenever one of its controls moves.
+"""
+
+import html
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import ipywidgets as widgets
+
+from hmpo_lib.teach.plotting import Canvas, data_url
+
+D = TypeVar("D")
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+FIGURE_SPACE = "\u2007"  # as wide as a digit
+
+
+def live_bundle(widget: Any, static: Mapping[str, Any]) -> dict[str, Any]:
+    """The widget for a page with a kernel, beside what a page without one shows."""
+    return {WIDGET_VIEW: widget._repr_mimebundle_()[WIDGET_VIEW], **static}
+
+
+class Picture(Generic[D]):
+    """A canvas with a caption and alt text that follow the data, as widgets and as plain HTML.
+
+    Args:
+        canvas: what `draw` draws on.
+        draw: moves the canvas's artists to show the data.
+        caption: one line under the picture, plain text, with the numbers that matter.
+        alt: the picture in words, for those who cannot see it.
+    """
+
+    def __init__(
+        self, canvas: Canvas, draw: Callable[[D], None], caption: Callable[[D], str], alt: Callable[[D], str]
+    ) -> None:
+        self._canvas, self._draw, self._caption, self._alt = canvas, draw, caption, alt
+        self.image = widgets.HTML()
+        self.caption = widgets.HTML()
+        self.caption_text = ""
+        self.alt_text = ""
+        self._blank = True
+        # JupyterLab delivers widget messages on a thread of their own while cells run on the main one.
+        self._lock = threading.Lock()
+
+    def show(self, data: D) -> None:
+        """Draw the data and send picture and caption to the page."""
+        with self._lock:
+            self._draw(data)
+            self._publish(self._caption(data), self._alt(data), blank=False)
+
+    def clear(self, caption: str) -> None:
+        """Show the empty axes alone, with this caption."""
+        with self._lock:
+            self._publish(caption, caption, blank=True)
+
+    def _publish(self, caption: str, alt: str, *, blank: bool) -> None:
+        self.caption_text, self.alt_text, self._blank = caption, alt, blank
+        self.image.value = self._img()
+        self.caption.value = html.escape(caption)
+
+    def _img(self, *, small: bool = False) -> str:
+        png = self._canvas.png(moving=not self._blank, small=small)
+        # Decoding at once keeps the old picture from blinking out before the new one is there.
+        return (
+            f'<img alt="{html.escape(self.alt_text)}" width="{self._canvas.width}" height="{self._canvas.height}" '
+            f'style="display: block" decoding="sync" src="{data_url(png)}">'
+        )
+
+    def static_bundle(self, note: str = "") -> dict[str, Any]:
+        """What a page shows that has no kernel: picture and caption as HTML, the caption as text; a note after both."""
+        with self._lock:
+            image = self._img(small=True)
+            caption = f"{self.caption_text} ({note})" if note else self.caption_text
+        figure = f'<figure style="margin: 0">{image}<figcaption>{html.escape(caption)}</figcaption></figure>'
+        return {"text/html": figure, "text/plain": caption}
+
+
+class StatusLine:
+    """One line under a panel, empty unless something has to be said.
+
+    Used as a context manager it shows whatever error leaves the block in place of raising it.
+    """
+
+    def __init__(self) -> None:
+        self.widget = widgets.HTML()
+        self.text = ""
+
+    def say(self, text: str) -> None:
+        """Show this text, or nothing."""
+        self.text = text
+        self.widget.value = html.escape(text)
+
+    def __enter__(self) -> None:
+        self.say("")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        # No cell calls a widget's callback: an error that leaves it goes to a log that no reader opens, and the panel
+        # goes on showing the old picture. So every ordinary error ends here, in sight; KeyboardInterrupt passes.
+        if isinstance(error, Exception):
+            self.say(f"⚠ {type(error).__name__}: {error}")
+            return True
+        return False
+
+
+class Panel(Generic[D]):
+    """Controls over a picture; moving a control computes, draws and captions anew.
+
+    The first picture is drawn at once, and it and `redraw` raise what goes wrong. Only the controls' callbacks catch
+    errors, and show them in the status line.
+
+    Args:
+        controls: widgets with a `value`; each name is a keyword argument of `compute`.
+        compute: the controls' values to the data that the picture shows.
+        canvas, draw, caption, alt: see `Picture`.
+    """
+
+    def __init__(
+        self,
+        controls: Mapping[str, Any],
+        compute: Callable[..., D],
+        canvas: Canvas,
+        *,
+        draw: Callable[[D], None],
+        caption: Callable[[D], str],
+        alt: Callable[[D], str],
+    ) -> None:
+        self.controls = dict(controls)
+        self.picture = Picture(canvas, draw, caption, alt)
+        self.status = StatusLine()
+        self.reset_button = widgets.Button(description="Reset", tooltip="Put every control back to where it started")
+        self._compute = compute
+        self._initial = self.values
+        self._resetting = False
+        self.redraw()
+        for control in self.controls.values():
+            control.observe(self._on_change, names="value")
+        self.reset_button.on_click(self._on_reset)
+        first, *others = self.controls.values()
+        rows = [widgets.HBox([first, self.reset_button]), *others]
+        self.widget = widgets.VBox([*rows, self.picture.image, self.picture.caption, self.status.widget])
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The controls' present values by name."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def redraw(self) -> None:
+        """Compute and show the picture for the present values."""
+        self.picture.show(self._compute(**self.values))
+
+    def reset(self) -> None:
+        """Put every control back to where it started, and draw once."""
+        self._resetting = True
+        try:
+            for name, value in self._initial.items():
+                self.controls[name].value = value
+        finally:
+            self._resetting = False
+        self.redraw()
+
+    def _on_change(self, change: Any) -> None:
+        if not self._resetting:
+            with self.status:
+                self.redraw()
+
+    def _on_reset(self, button: Any) -> None:
+        with self.status:
+            self.reset()
+
+    def static_bundle(self) -> dict[str, Any]:
+        """What a page shows that has no kernel."""
+        return self.picture.static_bundle()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        return live_bundle(self.widget, self.static_bundle())
+
+
+def slider(kind: Callable[..., Any], description: str, **options: Any) -> Any:
+    """A control in the collection's look: 60 % wide, its name in full, a picture at every move.
+
+    >>> slider(widgets.FloatSlider, "step size", value=0.5, min=0.0, max=1.0).value
+    0.5
+    """
+    options.setdefault("layout", widgets.Layout(width="60%"))
+    return kind(description=description, style={"description_width": "initial"}, continuous_update=True, **options)
+
+
+# The exponents that have a name. Infinity cannot travel in a FloatSlider, and a name says more than a number.
+P_NAMES = {-math.inf: "min", -1.0: "HMPO", 0.0: "GSPO", 1.0: "arithmetic", math.inf: "max"}
+
+
+def p_label(p: float) -> str:
+    """How a reader sees this exponent: with its name where it has one.
+
+    >>> p_label(-1.0), p_label(2.5), p_label(math.inf)
+    ('HMPO, p = −1', 'p = 2.5', 'max, p = +∞')
+    """
+    number = f"{p:g}".replace("-", "−").replace("inf", "∞")
+    signed = f"+{number}" if p == math.inf else number
+    return f"{P_NAMES[p]}, p = {signed}" if p in P_NAMES else f"p = {signed}"
+
+
+def p_slider(*, value: float = -1.0, largest: float = 5.0, step: float = 0.25) -> Any:
+    """A slider for the exponent from min over −largest..largest to max, with HMPO, GSPO and the others by name."""
+    half = round(largest / step)
+    stops: Sequence[float] = [-math.inf, *(step * k for k in range(-half, half + 1)), math.inf]
+    if value not in stops:
+        raise ValueError(f"value = {value} is no stop here: take a multiple of {step} up to ±{largest}, or ±inf")
+    # The track gives way to a longer label: spaces on both sides keep it, and the handle on it, from jumping.
+    options = [(p_label(stop).center(17, FIGURE_SPACE), stop) for stop in stops]
+    return slider(widgets.SelectionSlider, "exponent", options=options, value=value)

@@ -1,0 +1,80 @@
+"""The table of methods, and the schedules of p."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from hmpo_lib import METHODS, Objective, policy_loss
+
+
+@pytest.mark.parametrize(
+    ("name", "p", "clip", "length_weight"),
+    [
+        ("grpo", 1, "token", "equal"),
+        ("dr_grpo", 1, "token", "constant"),
+        ("dapo", 1, "token", "proportional"),
+        ("gspo", 0, "sequence", "equal"),
+        ("luspo", 0, "sequence", "constant"),
+        ("gmpo", 0, "token", "equal"),
+        ("hmpo", -1, "sequence", "equal"),
+        ("hmpo_token", -1, "token", "equal"),
+    ],
+)
+def test_each_method_is_its_cell_of_the_cube_and_names_its_source(name, p, clip, length_weight):
+    objective = METHODS[name].objective
+    assert (objective.p, objective.clip, objective.length_weight) == (p, clip, length_weight)
+    assert METHODS[name].source
+
+
+def test_gspo_is_the_exponential_of_the_length_normalized_log_ratio():
+    generator = torch.Generator().manual_seed(0)
+    old = -torch.rand(4, 6, generator=generator, dtype=torch.float64)
+    logprobs = old + 1e-4 * torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    advantages = torch.tensor([1.0, -1.0, 0.5, -2.0], dtype=torch.float64)
+    ratio = ((logprobs - old).mean(dim=1)).exp()  # GSPO's equation 7, written out
+    expected = -torch.minimum(ratio * advantages, ratio.clamp(1 - 3e-4, 1 + 4e-4) * advantages).mean()
+    torch.testing.assert_close(
+        policy_loss(logprobs, old, advantages, torch.ones(4, 6), METHODS["gspo"].objective).loss, expected
+    )
+
+
+def test_grpo_is_the_clipped_surrogate_averaged_over_tokens_then_sequences():
+    generator = torch.Generator().manual_seed(1)
+    old = -torch.rand(4, 6, generator=generator, dtype=torch.float64)
+    logprobs = old + 0.3 * torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    advantages = torch.tensor([1.0, -1.0, 0.5, -2.0], dtype=torch.float64)
+    mask = torch.arange(6) < torch.tensor([6, 2, 1, 4]).unsqueeze(1)
+    ratio, a = (logprobs - old).exp(), advantages.unsqueeze(1)
+    surrogate = torch.minimum(ratio * a, ratio.clamp(0.8, 1.2) * a)
+    expected = -((surrogate * mask).sum(dim=1) / mask.sum(dim=1)).mean()
+    torch.testing.assert_close(policy_loss(logprobs, old, advantages, mask, METHODS["grpo"].objective).loss, expected)
+
+
+def test_holder_anneals_from_2_to_minus_2():
+    schedule = METHODS["holder"].p_schedule
+    assert [schedule(x, torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1)) for x in (0, 0.5, 1)] == [2, 0, -2]
+
+
+def test_pessimistic_is_the_smallest_surrogate_within_its_exponents():
+    generator = torch.Generator().manual_seed(2)
+    log_ratios = 0.3 * torch.randn(6, 5, generator=generator, dtype=torch.float64)
+    advantages = torch.tensor([1.0, -1.0, 2.0, -0.1, 0.0, 3.0], dtype=torch.float64)
+    mask, old = torch.ones(6, 5), torch.zeros(6, 5, dtype=torch.float64)
+    p = METHODS["pessimistic"].p_schedule(0.0, log_ratios, mask, advantages)
+
+    def loss(exponent):
+        return policy_loss(log_ratios, old, advantages, mask, Objective(exponent)).loss.item()
+
+    assert loss(p) >= max(loss(q) for q in torch.linspace(-1, 1, 41).tolist()) - 1e-12
+
+
+def test_no_published_range_is_changed_by_accident():
+    assert METHODS["gspo"].objective.clip_range == (1 - 3e-4, 1 + 4e-4)
+    assert METHODS["dapo"].objective.clip_range == (0.8, 1.28)
+    assert METHODS["gmpo"].objective.clip_range == (math.exp(-0.4), math.exp(0.4))
+    assert METHODS["dr_grpo"].advantage_scale == "none"
+    assert dataclasses.replace(METHODS["hmpo"].objective, p=0.0) == dataclasses.replace(
+        METHODS["pessimistic"].objective, p=0.0
+    )
