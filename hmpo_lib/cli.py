@@ -26,7 +26,7 @@ def cli() -> None:
 
 @cli.command("pretrain")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/base_model"), help="Folder to make.")
-@click.option("--steps", default=300, help="Optimizer steps.")
+@click.option("--steps", default=400, help="Optimizer steps.")
 @click.option("--seed", default=0, help="Of the weights and the data.")
 def pretrain_command(out: Path, steps: int, seed: int) -> None:
     """Make a base model that answers sums about half of the time (a few minutes)."""

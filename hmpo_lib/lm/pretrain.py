@@ -21,7 +21,7 @@ def pretrain(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    steps: int = 300,
+    steps: int = 400,
     batch_size: int = 128,
     learning_rate: float = 0.02,
     seed: int = 0,

@@ -14,6 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every common kind of colour blindness.
@@ -150,3 +151,15 @@ def label_ticks(axes: Axes, ticks: Sequence[float], labels: Sequence[str] | None
     chosen = axes.xaxis if axis == "x" else axes.yaxis
     chosen.set_ticks(list(ticks), labels=list(labels) if labels is not None else [f"{tick:g}" for tick in ticks])
     chosen.set_ticks([], minor=True)
+
+
+def round_numbers(low: float, high: float) -> list[float]:
+    """Ticks for a logarithmic axis: the coarsest of 1, of 1-2-5, of all digits, of equal steps that gives four."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        ticks = [round(digit * 10.0**decade, 12) for decade in decades for digit in digits]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= 4:
+            return inside
+    steps = [round(float(tick), 12) for tick in MaxNLocator(5).tick_values(low, high)]
+    return [tick for tick in steps if low <= tick <= high]

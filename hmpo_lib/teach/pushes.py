@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ipywidgets as widgets
-import torch
 
 from hmpo_lib.means import log_power_mean, power_mean_weights
-from hmpo_lib.teach.explorers import log_of, round_numbers
 from hmpo_lib.teach.panels import Panel, p_label, p_slider
-from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, VERMILLION, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, VERMILLION, Canvas, label_ticks, round_numbers, tidy_axes
+from hmpo_lib.teach.power_mean_plots import log_of
 
 STEP = 0.4  # how far a push of 1 moves a log-ratio in the figure
 
