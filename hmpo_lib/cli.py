@@ -53,7 +53,7 @@ def pretrain_command(out: Path, steps: int, seed: int) -> None:
 @click.option("--minibatches", default=1, help="Optimizer steps per pass; with 1 pass of 1, no mean differs.")
 @click.option("--epochs", default=1, help="Passes over each rollout.")
 @click.option("--max-new-tokens", default=40, help="Limit per completion, eos included.")
-@click.option("--learning-rate", default=2e-4, help="Of AdamW.")
+@click.option("--learning-rate", default=1e-4, help="Of AdamW.")
 def fine_tune_command(out: Path, model_path: str | None, **settings: Any) -> None:
     """Fine-tune a model on sums, rewarded for the right number only."""
     from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, load_model

@@ -20,7 +20,7 @@ def sample(base_model, prompts=PROMPTS, *, seed=0, **changes):
 
 
 def test_shapes_and_masks_fit_and_groups_stand_together(base_model):
-    model, tokenizer = base_model
+    _, tokenizer = base_model
     rollout = sample(base_model)
     batch, time = rollout.completion_ids.shape
     assert batch == 12
@@ -107,7 +107,7 @@ def test_another_architecture_samples_and_scores_alike(base_model):
 
 
 def test_bad_input_is_refused(base_model):
-    model, tokenizer = base_model
+    model, _ = base_model
     for changes in ({"prompts": []}, {"max_new_tokens": 0}, {"temperature": 0.0}, {"temperature": float("nan")}):
         with pytest.raises(ValueError, match="expected at least one of each"):
             sample(base_model, **changes)

@@ -41,9 +41,7 @@ def test_on_the_first_step_every_ratio_is_1_and_later_they_are_not():
 
 def test_on_policy_the_mean_cannot_matter():
     # Two methods that differ in nothing but p, one step per rollout: the same run, to rounding.
-    losses = [
-        [r.metrics["reward_mean"] for r in run(method=Method(Objective(p), "test"))] for p in (-1.0, 0.0, 1.0)
-    ]
+    losses = [[r.metrics["reward_mean"] for r in run(method=Method(Objective(p), "test"))] for p in (-1.0, 0.0, 1.0)]
     assert losses[0] == losses[1] == losses[2]
 
 

@@ -45,7 +45,7 @@ class FineTuneConfig:
     minibatches: int = 1
     epochs: int = 1
     max_new_tokens: int = 40
-    learning_rate: float = 2e-4
+    learning_rate: float = 1e-4
     temperature: float = 1.0
     max_gradient_norm: float = 1.0
     seed: int = 0

@@ -1,5 +1,7 @@
 """A live run answers its buttons in a real JupyterLab while it runs, and while it is paused."""
 
+import re
+
 import nbformat
 import pytest
 from playwright.sync_api import expect
@@ -87,3 +89,26 @@ def test_interrupted_live_run_ends_and_can_be_started_again(notebook):
     expect(output.locator("img")).to_have_attribute("alt", "a line through 2 records", timeout=30_000)
     output.get_by_role("button").filter(has_text="Stop").click()
     expect(output).to_contain_text("stopped")
+
+
+def test_notebook_08_pauses_and_stops_a_real_fine_tuning(lab, open_notebook):
+    # In full mode: the fast run would be over before a hand is at the button.
+    source = nbformat.read(lab.folder / "notebooks" / "08_fine_tuning_with_ratio_means.ipynb", as_version=4)
+    source.cells.insert(0, nbformat.v4.new_code_cell('import os\n\nos.environ["HMPO_FAST"] = "0"'))
+    nbformat.write(source, lab.folder / "notebooks" / "full.ipynb")
+    notebook = open_notebook("notebooks/full.ipynb")
+    notebook.run_all()
+    page = notebook.page
+    output = page.locator(".jp-OutputArea", has=page.get_by_role("button", name="Stop")).first
+    picture, button = output.locator("img"), output.get_by_role("button")
+    expect(picture).to_have_attribute("alt", re.compile("^Four plots after"), timeout=90_000)
+    button.filter(has_text="Pause").click()
+    expect(output).to_contain_text("paused", timeout=10_000)
+    page.wait_for_timeout(2_000)  # the step in progress ends and is drawn
+    at_pause = picture.get_attribute("src")
+    page.wait_for_timeout(3_000)
+    assert picture.get_attribute("src") == at_pause
+    button.filter(has_text="Continue").click()
+    expect(picture).not_to_have_attribute("src", at_pause, timeout=20_000)
+    button.filter(has_text="Stop").click()
+    expect(page.get_by_text(re.compile(r"\(stopped: \d+ of \d+\)"))).to_be_visible(timeout=20_000)
