@@ -80,7 +80,7 @@ def policy_loss(
     loss = − Σ_i w_i A_i M_p(r_i) / normalizer; without a clip its gradient by logprobs_t is
     − w_i A_i M_p W_t / normalizer, with W the escort weights.
 
-    Source: p = 1 is GRPO (arXiv 2402.03300, eq. 3), p = 0 GSPO (2507.18071, eq. 5) and GMPO (2507.20673, eq. 4).
+    Source: p = 1 is GRPO (arXiv 2402.03300, eq. 3), p = 0 GSPO (2507.18071, eq. 5) and GMPO (2507.20673).
 
     Args:
         logprobs: ``[batch, time]``, natural logarithms, of the sampled tokens under the policy being trained.

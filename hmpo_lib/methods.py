@@ -41,19 +41,18 @@ def pessimistic_schedule(progress: float, log_ratios: Tensor, completion_mask: T
 
 
 _GMPO_RANGE = (math.exp(-0.4), math.exp(0.4))
-# The widest of four ranges, tried on the shipped model with seeds 100 to 102, at which the reward rose from the start as
-# it did with narrower ones (docs/results.md). Symmetric in the logarithm.
+# The widest of four ranges, tried on the shipped model with seeds 100 to 102, at which the reward rose from the start
+# as it did with narrower ones (docs/results.md). Symmetric in the logarithm.
 _HMPO_RANGE = (0.9, 1 / 0.9)
 
 METHODS: dict[str, Method] = {
     "grpo": Method(Objective(1.0, "token", (0.8, 1.2)), "arXiv 2402.03300, eq. 3"),
-    "dr_grpo": Method(
-        Objective(1.0, "token", (0.8, 1.2), "constant"), "arXiv 2503.20783", advantage_scale="none"
-    ),  # max_length: the loop's max_new_tokens
+    # Its constant is the limit of new tokens, which `fine_tune` puts in; elsewhere the padded width stands for it.
+    "dr_grpo": Method(Objective(1.0, "token", (0.8, 1.2), "constant"), "arXiv 2503.20783", advantage_scale="none"),
     "dapo": Method(Objective(1.0, "token", (0.8, 1.28), "proportional"), "arXiv 2503.14476"),
     "gspo": Method(Objective(0.0, "sequence", (1 - 3e-4, 1 + 4e-4)), "arXiv 2507.18071, eq. 5"),
     "luspo": Method(Objective(0.0, "sequence", (1 - 2e-3, 1 + 2.5e-3), "constant", max_length=1), "arXiv 2602.05261"),
-    "gmpo": Method(Objective(0.0, "token", _GMPO_RANGE), "arXiv 2507.20673, eq. 4"),
+    "gmpo": Method(Objective(0.0, "token", _GMPO_RANGE), "arXiv 2507.20673"),
     "hmpo": Method(Objective(-1.0, "sequence", _HMPO_RANGE), "this project's subject"),
     "hmpo_token": Method(Objective(-1.0, "token", _GMPO_RANGE), "the public GMPO repository, July 2025"),
     "holder": Method(Objective(2.0, "sequence", (0.8, 1.2)), "arXiv 2605.12058", p_schedule=holder_schedule),
