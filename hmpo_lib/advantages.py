@@ -17,7 +17,7 @@ def group_advantages(
 
     A_i = (R_i − b) / std(R), with b the group's mean, or the mean of the others (leave one out)
 
-    Source: GRPO (arXiv 2402.03300, section 4.1.1) for ``scale="std"``; Dr. GRPO (2503.20783) for ``scale="none"``;
+    Source: GRPO (arXiv 2402.03300, section 4.1.2) for ``scale="std"``; Dr. GRPO (2503.20783) for ``scale="none"``;
     leave-one-out from RLOO (2402.14740).
 
     Args:
@@ -48,7 +48,8 @@ def group_advantages(
         )
     if group_size == 1 and baseline == "leave_one_out":
         raise ValueError('baseline="leave_one_out" needs group_size >= 2, got 1: there is no other completion.')
-    groups = rewards.view(-1, group_size)
+    # Rewards may be counts or truth values; their mean is a float.
+    groups = (rewards if rewards.is_floating_point() else rewards.float()).view(-1, group_size)
     centred = groups - groups.mean(dim=1, keepdim=True)
     if baseline == "leave_one_out":
         centred = centred * group_size / (group_size - 1)  # R_i − mean of the others

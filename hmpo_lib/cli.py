@@ -26,10 +26,10 @@ def cli() -> None:
 
 @cli.command("pretrain")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/base_model"), help="Folder to make.")
-@click.option("--steps", default=400, help="Optimizer steps.")
+@click.option("--steps", type=click.IntRange(min=1), default=400, help="Optimizer steps.")
 @click.option("--seed", default=0, help="Of the weights and the data.")
 def pretrain_command(out: Path, steps: int, seed: int) -> None:
-    """Make a base model that answers sums about half of the time (a few minutes)."""
+    """Make a base model that answers sums about half of the time (a minute or two)."""
     from hmpo_lib.lm.model import make_model, make_tokenizer, save_model
     from hmpo_lib.lm.pretrain import pretrain
 
@@ -97,6 +97,6 @@ def main() -> None:
     """Runs the console script; what the user can mend is one line and exit code 1, the rest a traceback."""
     try:
         cli()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

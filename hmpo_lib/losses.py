@@ -115,7 +115,7 @@ def policy_loss(
     zero = torch.zeros((), dtype=work, device=logprobs.device)
     token_log_ratios = torch.where(mask, logprobs.to(work), zero) - torch.where(mask, old_logprobs.to(work), zero)
     token_log_ratios = torch.where(mask, token_log_ratios, zero)
-    advantages = advantages.to(work).detach()
+    advantages = torch.where(lengths > 0, advantages.to(work).detach(), zero)
 
     sign = advantages.sign()
     heard = _one_sided_clip(token_log_ratios, sign.unsqueeze(1), objective, "token")
@@ -124,12 +124,12 @@ def policy_loss(
     # A = 0 pushes nothing, even where its ratio overflows: 0 · inf would be nan, in the gradient too.
     surrogate = advantages * torch.where(sign != 0, log_ratio, zero).exp()
 
-    weights = _length_weights(lengths, objective, width=mask.shape[1]).to(work)
+    weights = _length_weights(lengths.to(work), objective, width=mask.shape[1])
     if normalizer is None:
         normalizer = lengths.sum() if objective.length_weight == "proportional" else (lengths > 0).sum()
-    loss = -(weights * surrogate * (lengths > 0)).sum() / normalizer
+    loss = -(weights * surrogate).sum() / normalizer
     with torch.no_grad():
-        metrics = _metrics(token_log_ratios, log_mean, advantages, mask, objective)
+        metrics = _metrics(token_log_ratios, heard, log_mean, advantages, mask, objective)
     return PolicyLoss(loss, metrics)
 
 
@@ -156,12 +156,17 @@ def _length_weights(lengths: Tensor, objective: Objective, *, width: int) -> Ten
 
 
 def _metrics(
-    token_log_ratios: Tensor, log_mean: Tensor, advantages: Tensor, mask: Tensor, objective: Objective
+    token_log_ratios: Tensor,
+    heard: Tensor,
+    log_mean: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    objective: Objective,
 ) -> dict[str, Tensor]:
     """Scalars over the batch's completion tokens; each is defined in docs/metrics.md."""
     tokens = mask.sum()
     ratios = token_log_ratios.exp()[mask]
-    weights = power_mean_weights(token_log_ratios, objective.p, mask)
+    weights = power_mean_weights(heard, objective.p, mask)
     lengths = mask.sum(dim=1)
     effective = 1 / weights.square().sum(dim=1)[lengths > 0] / lengths[lengths > 0]
     by_sequence = objective.clip == "sequence"

@@ -68,6 +68,7 @@ def power_mean(x: Tensor, p: float | Tensor, mask: Tensor | None = None, dim: in
     >>> power_mean(torch.tensor([1.0, 2.0, 4.0, 8.0]), 0.0)
     tensor(2.8284)
     """
+    x = _float32_at_least(x)
     counted = x if mask is None else torch.where(mask.bool(), x, torch.ones_like(x))
     if not bool((counted > 0).all()):
         raise ValueError(
@@ -94,8 +95,7 @@ def power_mean_weights(log_x: Tensor, p: float | Tensor, mask: Tensor | None = N
 
 def _prepare(log_x: Tensor, p: float | Tensor, mask: Tensor | None, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """Checks the shapes; gives float data with zeros where masked, p with ``dim`` kept as 1, and a boolean mask."""
-    if log_x.dtype in (torch.bfloat16, torch.float16) or not log_x.is_floating_point():
-        log_x = log_x.float()
+    log_x = _float32_at_least(log_x)
     p = torch.as_tensor(p, dtype=log_x.dtype, device=log_x.device)
     if bool(p.isnan().any()):
         raise ValueError("p is nan: expected a real number or ±inf, the exponent of the power mean.")
@@ -115,6 +115,10 @@ def _prepare(log_x: Tensor, p: float | Tensor, mask: Tensor | None, dim: int) ->
     mask = mask.bool().expand(log_x.shape)
     # Before any exp: what stands at a masked place must not reach even a gradient (0 · inf is nan).
     return torch.where(mask, log_x, torch.zeros_like(log_x)), p, mask
+
+
+def _float32_at_least(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _broadcasts(shape: torch.Size, target: torch.Size) -> bool:
@@ -140,7 +144,8 @@ def _extreme(log_x: Tensor, p: Tensor, mask: Tensor, dim: int) -> Tensor:
 
 def _scores(log_x: Tensor, p: Tensor, mask: Tensor, extreme: Tensor) -> Tensor:
     """p · (log_x − extreme) ≤ 0, −inf where masked. Nothing overflows; at p = ±inf only the extreme entries stay."""
-    scores = torch.where(log_x == extreme, torch.zeros_like(log_x), p * (log_x - extreme))
+    # p = 0 hears all alike, even an infinite log-ratio, where the product would be nan.
+    scores = torch.where((log_x == extreme) | (p == 0), torch.zeros_like(log_x), p * (log_x - extreme))
     return torch.where(mask, scores, -torch.inf)
 
 

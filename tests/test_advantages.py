@@ -26,6 +26,11 @@ def test_equal_rewards_give_exactly_0_although_their_float32_std_is_not():
     assert group_advantages(rewards, 8).tolist() == [0.0] * 8
 
 
+@pytest.mark.parametrize("rewards", [[1, 0, 0, 0], [True, False, False, False]])
+def test_counts_and_truth_values_are_rewards_too(rewards):
+    assert group_advantages(torch.tensor(rewards), 4).tolist() == [1.5, -0.5, -0.5, -0.5]
+
+
 def test_a_group_of_one_is_0_with_the_mean_and_refused_without_its_only_member():
     assert group_advantages(torch.tensor([1.0, 0.0]), 1).tolist() == [0.0, 0.0]
     with pytest.raises(ValueError, match="group_size >= 2, got 1"):

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from hmpo_lib import cli
-from hmpo_lib.lm import FineTuneConfig, load_model
+from hmpo_lib.lm import FineTuneConfig, load_base_model, load_model
 
 TINY = ["--rollouts", "2", "--prompts", "2", "--group-size", "4", "--minibatches", "2", "--max-new-tokens", "12"]
 COLUMNS = {
@@ -58,12 +58,22 @@ def one_line_error(result, out):
         (["--method", "ppo"], "unknown method 'ppo': expected one of grpo, "),
         (["--method", "grpo", "--minibatches", "99"], "minibatches is 99 with prompts 32"),
         (["--method", "grpo", "--learning-rate", "nan"], "learning_rate is nan"),
-        (["--method", "grpo", "--model", "/no/such/model"], "no model at /no/such/model"),
+        (["--method", "grpo", "--model", "/no/such/model"], "no model that can be read at /no/such/model"),
     ],
 )
 def test_input_that_cannot_work_gives_one_line_and_makes_nothing(tmp_path, arguments, message):
     out = tmp_path / "run"
     assert message in one_line_error(hmpo("fine-tune", "--out", out, *arguments), out)
+
+
+def test_a_tokenizer_whose_pad_is_its_eos_gives_one_line(tmp_path):
+    model, tokenizer = load_base_model()
+    tokenizer.pad_token = tokenizer.eos_token
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    out = tmp_path / "run"
+    result = hmpo("fine-tune", "--method", "grpo", "--out", out, "--model", tmp_path / "model")
+    assert "expected a pad of its own" in one_line_error(result, out)
 
 
 @pytest.mark.parametrize("command", [["fine-tune", "--method", "grpo"], ["pretrain"]])

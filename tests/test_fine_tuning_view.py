@@ -48,7 +48,7 @@ def test_completion_means_hear_no_padding(finished):
     record = finished[1][1]
     ratios = record.log_ratios.exp()
     by_hand = [1 / (1 / r[m]).mean() for r, m in zip(ratios, record.completion_mask, strict=True)]
-    torch.testing.assert_close(completion_means(record, -1.0), torch.stack(by_hand))
+    torch.testing.assert_close(completion_means(record), torch.stack(by_hand))
 
 
 def test_the_histogram_centres_1_and_puts_the_rest_at_its_ends():
@@ -56,6 +56,12 @@ def test_the_histogram_centres_1_and_puts_the_rest_at_its_ends():
     assert shares[BINS // 2] == pytest.approx(2 / 5)
     assert shares[0] == pytest.approx(1 / 5)
     assert shares[-1] == pytest.approx(2 / 5)
+
+
+def test_a_schedule_of_p_reaches_the_record():
+    config = FineTuneConfig(method="pessimistic", rollouts=1, prompts=4, group_size=4)
+    record = asyncio.run(fine_tuning_live(*load_base_model(), config).run())[0]
+    torch.testing.assert_close(record.p, -record.advantages.sign())
 
 
 @pytest.mark.parametrize("method", ["grpo", "gspo", "pessimistic", "holder"])

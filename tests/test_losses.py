@@ -116,7 +116,7 @@ def test_an_empty_completion_changes_nothing(objective):
     with_empty = policy_loss(
         torch.cat([OLD + RATIOS.log(), torch.full((1, 4), math.nan, dtype=torch.float64)]),
         torch.cat([OLD, torch.zeros(1, 4, dtype=torch.float64)]),
-        torch.tensor([1.0, -1.0, 5.0], dtype=torch.float64),
+        torch.tensor([1.0, -1.0, math.nan], dtype=torch.float64),
         torch.cat([MASK, torch.zeros(1, 4, dtype=torch.bool)]),
         objective,
     )
@@ -188,8 +188,33 @@ def test_metrics_count_what_the_clip_blocks():
     assert metrics["ratio_mean"].item() == pytest.approx(RATIOS[MASK].mean().item())
     assert metrics["ratio_max"].item() == 2
     assert metrics["kl_old_new"].item() == pytest.approx(-RATIOS[MASK].log().mean().item())
+    assert metrics["ratio_min"].item() == 0.5
+    assert metrics["ratio_std"].item() == pytest.approx(RATIOS[MASK].std(correction=0).item())
+    turned = fixture_loss(Objective(1.0, "token", (0.8, 1.2)), advantages=-ADVANTAGES).metrics
+    assert turned["clip_fraction_low"].item() == pytest.approx(1 / 5)  # 0.5, with A < 0
+    assert turned["clip_fraction_high"].item() == pytest.approx(2 / 5)  # 2 and 1.25, with A > 0
     halved = fixture_loss(Objective(1.0, "token", (0.8, 1.2)), advantages=torch.tensor([1.0, 0.0])).metrics
     assert halved["blocked_fraction"].item() == pytest.approx(1 / 3)  # only tokens with A != 0 count
+
+
+def test_the_effective_sample_size_is_that_of_the_weights_the_loss_uses():
+    ess = fixture_loss(Objective(1.0)).metrics["effective_sample_size"]
+    # W = (1, 2, 3)/6 and (8, 5)/13: 1/(n Σ W²) = 36/42 and 169/178
+    assert ess.item() == pytest.approx((36 / 42 + 169 / 178) / 2)
+    clipped = fixture_loss(Objective(1.0, "token", (0.8, 1.2)))
+    # 1.5 is heard as 1.2: W = (5, 10, 12)/27, 1/(3 Σ W²) = 729/807
+    assert clipped.metrics["effective_sample_size"].item() == pytest.approx((729 / 807 + 169 / 178) / 2)
+
+
+def test_a_sequence_clip_bounds_a_fallen_bad_completion_from_below():
+    logprobs = (OLD + RATIOS.log() - 1.5).requires_grad_()
+    result = fixture_loss(Objective(-1.0, "sequence", (0.8, 1.2)), logprobs=logprobs)
+    result.loss.backward()
+    assert (logprobs.grad[1] == 0).all()  # A < 0 and M < 0.8
+    assert (logprobs.grad[0, :3] != 0).all()  # A > 0: a low ratio is not clipped
+    assert result.metrics["clip_fraction_low"].item() == pytest.approx(2 / 5)
+    first = -math.exp(-1.5) * 9 / 11
+    assert result.loss.item() == pytest.approx((first + 0.8) / 2)
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,15 @@ def test_a_row_with_nothing_to_average_is_0_without_a_gradient():
 def test_half_precision_is_computed_in_float32(dtype):
     d = torch.linspace(-1, 1, 9).to(dtype)
     torch.testing.assert_close(log_power_mean(d, -1.0), log_power_mean(d.float(), -1.0), rtol=0, atol=0)
+    assert power_mean(torch.tensor([8.0, 8.0], dtype=dtype), -1.0).item() == pytest.approx(8, rel=1e-6)
+
+
+def test_at_p_0_even_an_impossible_token_is_heard_like_the_others():
+    d = torch.tensor([-math.inf, 0.0], requires_grad=True)
+    result = log_power_mean(d, 0.0)
+    result.backward()
+    assert result.item() == -math.inf
+    assert d.grad.tolist() == [0.5, 0.5]
 
 
 def test_a_floor_added_to_the_ratios_would_be_seen():

@@ -81,6 +81,20 @@ def test_a_missing_base_model_or_file_of_it_is_refused(copied_base_model):
         load_base_model()
 
 
+def test_a_list_of_checksums_that_lists_nothing_verifies_nothing(copied_base_model):
+    (copied_base_model / CHECKSUM_FILE).write_text("")
+    with pytest.raises(ValueError, match="does not list model.safetensors"):
+        load_base_model()
+
+
+def test_weights_that_are_cut_short_are_refused(tmp_path):
+    path = Path(shutil.copytree(base_model_path(), tmp_path / "model"))
+    weights = path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(FileNotFoundError, match="no model that can be read at"):
+        load_model(path)
+
+
 def test_a_pad_that_is_the_eos_is_refused(tmp_path):
     model, tokenizer = load_base_model()
     tokenizer.pad_token = tokenizer.eos_token
@@ -93,5 +107,5 @@ def test_a_pad_that_is_the_eos_is_refused(tmp_path):
 def test_a_folder_without_a_model_and_a_name_that_is_nowhere_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no model in"):
         load_model(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no model at"):
+    with pytest.raises(FileNotFoundError, match="no model that can be read at"):
         load_model(str(tmp_path / "nowhere"))

@@ -106,6 +106,24 @@ def test_another_architecture_samples_and_scores_alike(base_model):
     torch.testing.assert_close(token_logprobs(model, rollout), rollout.logprobs, rtol=0, atol=1e-4)
 
 
+def test_every_end_that_the_model_names_ends_an_answer(base_model):
+    model, tokenizer = base_model
+    bracket = tokenizer.convert_tokens_to_ids(")")
+    before = model.generation_config.eos_token_id
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, bracket]
+    try:
+        rollout = sample(base_model)
+    finally:
+        model.generation_config.eos_token_id = before
+    assert any(text.endswith(")") for text in rollout.texts)
+    assert not any(")" in text[:-1] for text in rollout.texts)
+
+
+def test_more_tokens_than_the_model_has_positions_are_refused(base_model):
+    with pytest.raises(ValueError, match="expected at most 128 together"):
+        sample(base_model, max_new_tokens=128)
+
+
 def test_bad_input_is_refused(base_model):
     model, _ = base_model
     for changes in ({"prompts": []}, {"max_new_tokens": 0}, {"temperature": 0.0}, {"temperature": float("nan")}):

@@ -40,9 +40,36 @@ def test_on_the_first_step_every_ratio_is_1_and_later_they_are_not():
 
 
 def test_on_policy_the_mean_cannot_matter():
-    # Two methods that differ in nothing but p, one step per rollout: the same run, to rounding.
-    losses = [[r.metrics["reward_mean"] for r in run(method=Method(Objective(p), "test"))] for p in (-1.0, 0.0, 1.0)]
-    assert losses[0] == losses[1] == losses[2]
+    def gradient_norms(**changes):
+        runs = [run(method=Method(Objective(p), "test"), rollouts=1, **changes) for p in (-1.0, 0.0, 1.0)]
+        return [records[-1].metrics["gradient_norm"] for records in runs]
+
+    first = gradient_norms()
+    assert first[0] > 0
+    assert first == pytest.approx([first[0]] * 3, rel=1e-3)
+    third = gradient_norms(minibatches=3, learning_rate=1e-3)  # off-policy the same comparison tells them apart
+    assert abs(third[0] / third[2] - 1) > 1e-2
+
+
+def test_gradients_left_behind_by_the_caller_do_not_reach_the_first_step():
+    model, tokenizer = load_base_model()
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    record = next(fine_tune(model, tokenizer, SMALL, reward_fn=lambda prompt, completion: 0))
+    assert record.metrics["gradient_norm"] == 0
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_with_a_word_on_what_to_do():
+    model, tokenizer = load_base_model()
+    records = fine_tune(model, tokenizer, SMALL, reward_fn=lambda prompt, completion: float(is_worked(completion)))
+    model.lm_head.register_full_backward_hook(lambda module, inputs, outputs: (torch.full_like(inputs[0], math.inf),))
+    with pytest.raises(FloatingPointError, match="at rollout 0, step 0: lower the learning rate"):
+        next(records)
+
+
+def test_a_sampler_that_gives_too_few_prompts_is_refused():
+    with pytest.raises(ValueError, match="sample_prompts gave 1 prompts: expected the 6"):
+        run(sample_prompts=lambda count, generator: ["1+2+3="])
 
 
 def test_each_epoch_sees_every_completion_once_and_groups_stay_whole():

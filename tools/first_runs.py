@@ -4,6 +4,7 @@ Seeds 0 to 4 are reported; everything was chosen on seeds 100 and up.
 """
 
 import csv
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,7 @@ def run(folder: Path, method: str, minibatches: int, seed: int) -> list[dict[str
     """Rows of metrics.csv of one run of the console script, with the run's settings put before."""
     out = folder / f"{method}_{minibatches}_{seed}"
     if not (out / "model").is_dir():
+        shutil.rmtree(out, ignore_errors=True)  # what an interrupted run left
         hmpo = Path(sys.executable).with_name("hmpo")
         options = f"fine-tune --method {method} --minibatches {minibatches} --rollouts 50 --seed {seed} --out"
         subprocess.run([hmpo, *options.split(), out], check=True)

@@ -4,11 +4,13 @@ Any Hugging Face causal language model can take its place: `load_model` opens a 
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM,
@@ -62,10 +64,10 @@ def load_model(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
             tokenizer = AutoTokenizer.from_pretrained(path)
             check_special_tokens(tokenizer)
             model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise FileNotFoundError(
-            f"no model at {path}: expected a folder of save_pretrained, or the name of a model on the hub and a "
-            "network to fetch it."
+            f"no model that can be read at {path}: expected a folder of save_pretrained, or the name of a model on the "
+            "hub and a network to fetch it."
         ) from error
     return model.eval(), tokenizer
 
@@ -80,7 +82,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path:
 
 @contextmanager
 def _without_progress_bars() -> Iterator[None]:
-    """transformers' bars for a model of 2.6 MB would be the only stderr of a notebook."""
+    """transformers' bars for a model of 1.7 MB would be the only stderr of a notebook."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -91,7 +93,7 @@ def _without_progress_bars() -> Iterator[None]:
 
 
 def check_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuses a tokenizer without eos, or whose pad is its eos: the mask would then lose the end of every answer."""
+    """Refuses a tokenizer without eos, or whose pad is its eos: what masks by pad would lose the end of every answer."""
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer has no eos token: expected one, so that an answer can end; set eos_token.")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -113,11 +115,13 @@ def verify_checksums(path: Path) -> None:
     listing = path / CHECKSUM_FILE
     if not listing.is_file():
         raise FileNotFoundError(
-            f"the base model is missing: expected {listing}; restore the folder from the repository, or make a new "
-            "one with `hmpo pretrain`."
+            f"the base model is missing: expected {listing}; restore the folder from the repository, or load "
+            "a model of your own."
         )
-    for line in listing.read_text(encoding="utf-8").splitlines():
-        expected, name = line.split("  ", 1)
+    entries = dict(re.findall(r"^([0-9a-f]{64})  (\S+)$", listing.read_text(encoding="utf-8"), re.MULTILINE))
+    if "model.safetensors" not in entries.values():
+        raise ValueError(f"{listing} does not list model.safetensors: restore {path} from the repository.")
+    for expected, name in entries.items():
         file = path / name
         got = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file"
         if got != expected:

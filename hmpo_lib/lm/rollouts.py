@@ -54,7 +54,7 @@ def sample_completions(
     """Samples ``group_size`` completions for each prompt.
 
     Args:
-        model: any causal language model of transformers, in eval mode.
+        model: a causal language model of transformers with an attention cache (Llama, GPT-2, ...), in eval mode.
         tokenizer: its tokenizer, with a pad that is not its eos.
         prompts: plain strings.
         group_size: completions per prompt.
@@ -82,6 +82,16 @@ def sample_completions(
         generator.seed()
     encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(device)
     prompt_ids, attention_mask = encoded["input_ids"], encoded["attention_mask"]
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and prompt_ids.shape[1] + max_new_tokens > positions:
+        raise ValueError(
+            f"the longest prompt has {prompt_ids.shape[1]} tokens and max_new_tokens is {max_new_tokens}: expected "
+            f"at most {positions} together, the model's positions."
+        )
+    # A model may end its answers with more than one token; both places that know are heard.
+    also = getattr(model.generation_config, "eos_token_id", None)
+    ends = {tokenizer.eos_token_id, *([also] if isinstance(also, int) else also or [])}
+    end_ids = torch.tensor(sorted(ends), device=device)
 
     # Each prompt is read once; its cache is then repeated for the group.
     cache = DynamicCache(config=model.config)
@@ -106,7 +116,7 @@ def sample_completions(
         tokens.append(token.squeeze(1).masked_fill(~running, tokenizer.pad_token_id))
         logprobs.append(distribution.gather(1, token).squeeze(1).masked_fill(~running, 0.0))
         masks.append(running)
-        running = running & (tokens[-1] != tokenizer.eos_token_id)
+        running = running & ~torch.isin(tokens[-1], end_ids)
         if not bool(running.any()) or len(tokens) == max_new_tokens:
             break
         attention_mask = torch.cat([attention_mask, torch.ones_like(attention_mask[:, :1])], dim=1)

@@ -89,6 +89,7 @@ class StepRecord(NamedTuple):
         log_ratios: ``[minibatch, time]``, before clipping; 0 where masked.
         completion_mask: ``[minibatch, time]``, bool.
         advantages: ``[minibatch]``.
+        p: the exponent of this step, a number or ``[minibatch]``.
         prompts: of the whole rollout, one a group.
         texts: completions of the whole rollout, groups one after the other.
         rewards: ``[batch]`` of the whole rollout.
@@ -100,6 +101,7 @@ class StepRecord(NamedTuple):
     log_ratios: Tensor
     completion_mask: Tensor
     advantages: Tensor
+    p: float | Tensor
     prompts: list[str]
     texts: list[str]
     rewards: Tensor
@@ -130,6 +132,8 @@ def fine_tune(
     for index in range(config.rollouts):
         started = time.perf_counter()
         prompts = sample_prompts(config.prompts, prompt_generator)
+        if len(prompts) != config.prompts:
+            raise ValueError(f"sample_prompts gave {len(prompts)} prompts: expected the {config.prompts} asked for.")
         rollout = sample_completions(
             model,
             tokenizer,
@@ -143,20 +147,24 @@ def fine_tune(
         advantages = group_advantages(rewards, config.group_size, scale=method.advantage_scale)
         summary = _summarize(rollout, rewards, config.group_size)
         for step, rows in enumerate(_minibatches(config, prompt_generator)):
-            part, part_advantages = rollout.select(rows.to(model.device)), advantages[rows]
+            part = rollout.select(rows.to(model.device))
+            part_advantages = advantages[rows].to(model.device)
+            optimizer.zero_grad()  # before, since the caller's own backward() may have left gradients behind
             # Enabled here, not around the loop: a generator must not leave the caller's gradient mode changed.
             with torch.enable_grad():
                 logprobs = token_logprobs(model, part, temperature=config.temperature)
                 log_ratios = (logprobs - part.logprobs).detach()
                 progress = index / max(1, config.rollouts - 1)
                 objective = _objective(method, progress, log_ratios, part.completion_mask, part_advantages)
-                result = policy_loss(
-                    logprobs, part.logprobs, part_advantages.to(model.device), part.completion_mask, objective
-                )
+                result = policy_loss(logprobs, part.logprobs, part_advantages, part.completion_mask, objective)
                 result.loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
+            if not norm.isfinite():
+                raise FloatingPointError(
+                    f"the gradient's norm is {norm.item()} at rollout {index}, step {step}: lower the learning rate, or "
+                    "bound the ratios of negative advantages with the objective's ratio_cap."
+                )
             optimizer.step()
-            optimizer.zero_grad()
             metrics = {name: float(value) for name, value in result.metrics.items()}
             yield StepRecord(
                 rollout=index,
@@ -170,7 +178,8 @@ def fine_tune(
                 },
                 log_ratios=log_ratios.cpu(),
                 completion_mask=part.completion_mask.cpu(),
-                advantages=part_advantages,
+                advantages=part_advantages.cpu(),
+                p=objective.p,
                 prompts=prompts,
                 texts=rollout.texts,
                 rewards=rewards,
@@ -195,8 +204,8 @@ def rollout_row(records: list[StepRecord]) -> dict[str, float]:
 
 def _score(prompts: list[str], rollout: Rollout, group_size: int, reward_fn: Callable[[str, str], float]) -> Tensor:
     repeated = [prompt for prompt in prompts for _ in range(group_size)]
-    rewards = torch.tensor([reward_fn(*pair) for pair in zip(repeated, rollout.texts, strict=True)])
-    return rewards.masked_fill(rollout.truncated.cpu(), 0.0)
+    rewards = [float(reward_fn(*pair)) for pair in zip(repeated, rollout.texts, strict=True)]
+    return torch.tensor(rewards).masked_fill(rollout.truncated.cpu(), 0.0)
 
 
 def _summarize(rollout: Rollout, rewards: Tensor, group_size: int) -> dict[str, float]:

@@ -36,9 +36,9 @@ def ratio_shares(ratios: Tensor) -> Tensor:
     return torch.bincount(bins, minlength=BINS) / len(bins)
 
 
-def completion_means(record: StepRecord, p: float) -> Tensor:
-    """M_p of each completion's ratios in a step's minibatch, ``[minibatch]``."""
-    return log_power_mean(record.log_ratios, p, record.completion_mask).exp()
+def completion_means(record: StepRecord) -> Tensor:
+    """M_p of each completion's ratios in a step's minibatch, ``[minibatch]``, with the step's own p."""
+    return log_power_mean(record.log_ratios, record.p, record.completion_mask).exp()
 
 
 def fine_tuning_caption(records: Sequence[StepRecord]) -> str:
@@ -94,13 +94,13 @@ def fine_tuning_live(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     label_ticks(ratios, [0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5], axis="x")
     label_ticks(ratios, [0.001, 0.01, 0.1, 1], ["0.1 %", "1 %", "10 %", "100 %"])
     if objective.clip_range is not None:
-        for bound in objective.clip_range:
-            ratios.axvline(bound, color=GREY, linestyle=":", linewidth=1.5)
+        place = "tokens" if objective.clip == "token" else "completions"
+        for bound, label in zip(objective.clip_range, (f"clip of {place}", None), strict=True):
+            ratios.axvline(bound, color=GREY, linestyle=":", linewidth=1.5, label=label)
     by_token = ratios.stairs([smallest_share] * BINS, edges, baseline=smallest_share, fill=True, color=SKY_BLUE)
     by_completion = ratios.stairs([smallest_share] * BINS, edges, baseline=smallest_share, color=ORANGE, linewidth=1.8)
     by_token.set_label("tokens")
-    p = float(objective.p)
-    by_completion.set_label(f"completions, $M_{{{p:g}}}$".replace("-", "−"))
+    by_completion.set_label("completions, $M_p$")
     ratios.legend(loc="upper right", fontsize=8.5, frameon=False, handlelength=1.2, borderaxespad=0.1)
     histograms = [canvas.animate(by_token), canvas.animate(by_completion)]
 
@@ -115,7 +115,7 @@ def fine_tuning_live(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
             curve.set_data(rollouts[: len(values)], values)
         latest = records[-1]
         tokens = latest.log_ratios[latest.completion_mask].exp()
-        for stairs, sample in zip(histograms, (tokens, completion_means(latest, p)), strict=True):
+        for stairs, sample in zip(histograms, (tokens, completion_means(latest)), strict=True):
             stairs.set_data(ratio_shares(sample).clamp(min=smallest_share).tolist())
 
     def steps() -> Iterator[StepRecord]:
