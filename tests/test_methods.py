@@ -30,15 +30,15 @@ def test_each_method_is_its_cell_of_the_cube_and_names_its_source(name, p, clip,
 
 def test_gspo_is_the_exponential_of_the_length_normalized_log_ratio():
     generator = torch.Generator().manual_seed(0)
-    old = -torch.rand(4, 6, generator=generator, dtype=torch.float64)
-    logprobs = old + 1e-3 * torch.randn(4, 6, generator=generator, dtype=torch.float64)
-    advantages = torch.tensor([1.0, -1.0, 0.5, -2.0], dtype=torch.float64)
+    old = -torch.rand(32, 6, generator=generator, dtype=torch.float64)
+    logprobs = old + 3e-3 * torch.randn(32, 6, generator=generator, dtype=torch.float64)
+    advantages = torch.randn(32, generator=generator, dtype=torch.float64)
     ratio = ((logprobs - old).mean(dim=1)).exp()  # GSPO's equation 7, written out
     assert ((advantages > 0) & (ratio > 1 + 4e-4)).any()  # both bounds bind somewhere
     assert ((advantages < 0) & (ratio < 1 - 3e-4)).any()
     expected = -torch.minimum(ratio * advantages, ratio.clamp(1 - 3e-4, 1 + 4e-4) * advantages).mean()
     torch.testing.assert_close(
-        policy_loss(logprobs, old, advantages, torch.ones(4, 6), METHODS["gspo"].objective).loss, expected
+        policy_loss(logprobs, old, advantages, torch.ones(32, 6), METHODS["gspo"].objective).loss, expected
     )
 
 

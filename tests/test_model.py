@@ -83,7 +83,7 @@ def test_a_missing_base_model_or_file_of_it_is_refused(copied_base_model):
 
 def test_a_list_of_checksums_that_lists_nothing_verifies_nothing(copied_base_model):
     (copied_base_model / CHECKSUM_FILE).write_text("")
-    with pytest.raises(ValueError, match="does not list model.safetensors"):
+    with pytest.raises(ValueError, match=r"does not list model\.safetensors"):
         load_base_model()
 
 

@@ -24,10 +24,15 @@ def run(path: Path) -> None:
     }
     for cell in notebook.cells:
         cell.metadata = {name: value for name, value in cell.metadata.items() if name == "tags"}
+        outputs = []
         for output in cell.get("outputs", []):
-            output.get("data", {}).pop(WIDGET_VIEW, None)
+            is_widget = output.get("data", {}).pop(WIDGET_VIEW, None) is not None
             if "metadata" in output:
                 output["metadata"] = {}
+            if not is_widget or "text/html" in output["data"]:  # a bare widget leaves nothing to look at
+                outputs.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = outputs
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
 

@@ -93,7 +93,7 @@ def _without_progress_bars() -> Iterator[None]:
 
 
 def check_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuses a tokenizer without eos, or whose pad is its eos: what masks by pad would lose the end of every answer."""
+    """Refuses a tokenizer without eos, or whose pad is its eos: a mask by pad would lose the end of every answer."""
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer has no eos token: expected one, so that an answer can end; set eos_token.")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:

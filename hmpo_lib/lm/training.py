@@ -161,8 +161,8 @@ def fine_tune(
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
             if not norm.isfinite():
                 raise FloatingPointError(
-                    f"the gradient's norm is {norm.item()} at rollout {index}, step {step}: lower the learning rate, or "
-                    "bound the ratios of negative advantages with the objective's ratio_cap."
+                    f"the gradient's norm is {norm.item()} at rollout {index}, step {step}: lower the learning rate, "
+                    "or bound the ratios of negative advantages with the objective's ratio_cap."
                 )
             optimizer.step()
             metrics = {name: float(value) for name, value in result.metrics.items()}

@@ -101,7 +101,8 @@ def fine_tuning_live(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     by_completion = ratios.stairs([smallest_share] * BINS, edges, baseline=smallest_share, color=ORANGE, linewidth=1.8)
     by_token.set_label("tokens")
     by_completion.set_label("completions, $M_p$")
-    ratios.legend(loc="upper right", fontsize=8.5, frameon=False, handlelength=1.2, borderaxespad=0.1)
+    legend = ratios.legend(loc="upper right", fontsize=8.5, handlelength=1.2, borderaxespad=0.1, framealpha=1)
+    legend.get_frame().set_edgecolor("none")
     histograms = [canvas.animate(by_token), canvas.animate(by_completion)]
 
     def draw(records: Sequence[StepRecord]) -> None:
