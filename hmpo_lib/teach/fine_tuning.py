@@ -68,8 +68,7 @@ def fine_tuning_alt(records: Sequence[StepRecord]) -> str:
 def fine_tuning_live(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: FineTuneConfig) -> LiveRun:
     """A `LiveRun` that fine-tunes ``model`` in place on sums and draws every optimizer step.
 
-    >>> model, tokenizer = load_base_model()  # doctest: +SKIP
-    >>> records = await fine_tuning_live(model, tokenizer, FineTuneConfig(method="hmpo")).run()  # doctest: +SKIP
+    The cell's last line is ``records = await fine_tuning_live(model, tokenizer, FineTuneConfig("hmpo")).run()``.
     """
     canvas = Canvas(760, 450)
     width, height, rollouts = 0.405, 0.32, range(config.rollouts)
