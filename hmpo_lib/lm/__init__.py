@@ -1,4 +1,4 @@
-"""The language model that fits a laptop: its task, sampling, fine-tuning. Works on any Hugging Face causal LM."""
+"""The language model that fits a laptop: its task, sampling, fine-tuning. Works on causal LMs of transformers."""
 
 from hmpo_lib.lm.model import load_base_model, load_model
 from hmpo_lib.lm.rollouts import Rollout, sample_completions, token_logprobs

@@ -1,6 +1,6 @@
 """The language model: a character tokenizer, a tiny Llama, and loading with checks. All classes are transformers' own.
 
-Any Hugging Face causal language model can take its place: `load_model` opens a folder or a hub name.
+Another causal language model with an attention cache can take its place: `load_model` opens a folder or a hub name.
 """
 
 import hashlib
