@@ -1,24 +1,34 @@
 """hmpo: what the mean of the importance ratios does to policy optimization.
 
-The core, a screen of names: power means in log space, the policy losses built on them, and the table of methods.
+The core, a screen of names: power means in log space and their iterations, what a completion's ratios say, the policy
+losses built on them, and the table of methods.
 Needs torch only. The language model lives in `hmpo_lib.lm`, the notebooks' panels in `hmpo_lib.teach`.
 """
 
 from hmpo_lib.advantages import group_advantages
+from hmpo_lib.iterations import MeanIteration, arithmetic_geometric_mean, arithmetic_harmonic_mean
 from hmpo_lib.losses import Objective, PolicyLoss, policy_loss
 from hmpo_lib.means import log_power_mean, power_mean, power_mean_weights
 from hmpo_lib.methods import METHODS, Method
+from hmpo_lib.ratios import SequenceLogRatios, effective_sample_size, renyi_divergence, sequence_log_ratios
 
 __version__ = "0.1.0"
 
 __all__ = [
     "METHODS",
+    "MeanIteration",
     "Method",
     "Objective",
     "PolicyLoss",
+    "SequenceLogRatios",
+    "arithmetic_geometric_mean",
+    "arithmetic_harmonic_mean",
+    "effective_sample_size",
     "group_advantages",
     "log_power_mean",
     "policy_loss",
     "power_mean",
     "power_mean_weights",
+    "renyi_divergence",
+    "sequence_log_ratios",
 ]

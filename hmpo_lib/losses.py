@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hmpo_lib.means import log_power_mean, power_mean_weights
+from hmpo_lib.ratios import effective_sample_size
 
 Clip = Literal["token", "sequence"]
 LengthWeight = Literal["equal", "proportional", "constant"]
@@ -166,9 +167,8 @@ def _metrics(
     """Scalars over the batch's completion tokens; each is defined in docs/metrics.md."""
     tokens = mask.sum()
     ratios = token_log_ratios.exp()[mask]
-    weights = power_mean_weights(heard, objective.p, mask)
     lengths = mask.sum(dim=1)
-    effective = 1 / weights.square().sum(dim=1)[lengths > 0] / lengths[lengths > 0]
+    effective = effective_sample_size(power_mean_weights(heard, objective.p, mask).log(), mask)
     by_sequence = objective.clip == "sequence"
     clipped = log_mean.unsqueeze(1).expand_as(token_log_ratios) if by_sequence else token_log_ratios
     sign = advantages.sign().unsqueeze(1).expand_as(clipped)
@@ -185,7 +185,7 @@ def _metrics(
         "clip_fraction_low": low.sum() / tokens,
         "clip_fraction_high": high.sum() / tokens,
         "blocked_fraction": (low | high | capped).sum() / ((sign != 0) & mask).sum().clamp(min=1),
-        "effective_sample_size": effective.mean(),
+        "effective_sample_size": (effective / lengths)[lengths > 0].mean(),
         "kl_old_new": -token_log_ratios.sum() / tokens,
     }
 
