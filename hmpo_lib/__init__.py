@@ -7,15 +7,24 @@ Needs torch only. The language model lives in `hmpo_lib.lm`, the notebooks' pane
 
 from hmpo_lib.advantages import group_advantages
 from hmpo_lib.iterations import MeanIteration, arithmetic_geometric_mean, arithmetic_harmonic_mean
+from hmpo_lib.kl import kl_penalty
 from hmpo_lib.losses import Objective, PolicyLoss, policy_loss
 from hmpo_lib.means import log_power_mean, power_mean, power_mean_weights
 from hmpo_lib.methods import METHODS, Method
-from hmpo_lib.ratios import SequenceLogRatios, effective_sample_size, renyi_divergence, sequence_log_ratios
+from hmpo_lib.ratios import (
+    SequenceLogRatios,
+    effective_sample_size,
+    log_arithmetic_harmonic_mean,
+    renyi_divergence,
+    sequence_log_ratios,
+)
+from hmpo_lib.schedules import LearnableExponent
 
 __version__ = "0.1.0"
 
 __all__ = [
     "METHODS",
+    "LearnableExponent",
     "MeanIteration",
     "Method",
     "Objective",
@@ -25,6 +34,8 @@ __all__ = [
     "arithmetic_harmonic_mean",
     "effective_sample_size",
     "group_advantages",
+    "kl_penalty",
+    "log_arithmetic_harmonic_mean",
     "log_power_mean",
     "policy_loss",
     "power_mean",

@@ -54,6 +54,7 @@ def pretrain_command(out: Path, steps: int, seed: int) -> None:
 @click.option("--epochs", default=1, help="Passes over each rollout.")
 @click.option("--max-new-tokens", default=40, help="Limit per completion, eos included.")
 @click.option("--learning-rate", default=1e-4, help="Of AdamW.")
+@click.option("--kl-coefficient", default=0.0, help="Of a penalty on KL(new || ref), ref being the model at the start.")
 def fine_tune_command(out: Path, model_path: str | None, **settings: Any) -> None:
     """Fine-tune a model on sums, rewarded for the right number only."""
     from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, load_model

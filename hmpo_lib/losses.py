@@ -107,11 +107,6 @@ def policy_loss(
     _check_shapes(logprobs, old_logprobs, advantages, completion_mask, objective.p)
     mask = completion_mask.bool()
     lengths = mask.sum(dim=1)
-    if not bool(mask.any()):
-        raise ValueError(
-            f"completion_mask {tuple(mask.shape)} has no true entry: expected at least one completion token; skip "
-            "the batch."
-        )
     work = torch.promote_types(torch.promote_types(logprobs.dtype, old_logprobs.dtype), torch.float32)
     zero = torch.zeros((), dtype=work, device=logprobs.device)
     token_log_ratios = torch.where(mask, logprobs.to(work), zero) - torch.where(mask, old_logprobs.to(work), zero)
@@ -125,13 +120,42 @@ def policy_loss(
     # A = 0 pushes nothing, even where its ratio overflows: 0 · inf would be nan, in the gradient too.
     surrogate = advantages * torch.where(sign != 0, log_ratio, zero).exp()
 
-    weights = _length_weights(lengths.to(work), objective, width=mask.shape[1])
-    if normalizer is None:
-        normalizer = lengths.sum() if objective.length_weight == "proportional" else (lengths > 0).sum()
-    loss = -(weights * surrogate).sum() / normalizer
+    loss = -batch_mean(surrogate, mask, objective.length_weight, max_length=objective.max_length, normalizer=normalizer)
     with torch.no_grad():
         metrics = _metrics(token_log_ratios, heard, log_mean, advantages, mask, objective)
     return PolicyLoss(loss, metrics)
+
+
+def batch_mean(
+    per_completion: Tensor,
+    completion_mask: Tensor,
+    length_weight: LengthWeight,
+    *,
+    max_length: int | None = None,
+    normalizer: float | Tensor | None = None,
+) -> Tensor:
+    """One number for the batch from one a completion, ``[batch]``: Σ_i w_i x_i / normalizer.
+
+    Args as in `Objective` and `policy_loss`; ``per_completion`` is finite. Completions without tokens are left out.
+
+    Raises:
+        ValueError: no completion has a token.
+    """
+    mask = completion_mask.bool()
+    lengths = mask.sum(dim=1).to(per_completion.dtype)  # a quotient of integers would be a float32
+    if not bool(mask.any()):
+        raise ValueError(
+            f"completion_mask {tuple(mask.shape)} has no true entry: expected at least one completion token; skip "
+            "the batch."
+        )
+    if normalizer is None:
+        normalizer = lengths.sum() if length_weight == "proportional" else (lengths > 0).sum()
+    weights = {
+        "equal": (lengths > 0).to(lengths.dtype),
+        "proportional": lengths,
+        "constant": lengths / (max_length or mask.shape[1]),
+    }[length_weight]
+    return (weights * per_completion).sum() / normalizer
 
 
 def _one_sided_clip(log_ratio: Tensor, sign: Tensor, objective: Objective, place: Clip) -> Tensor:
@@ -148,14 +172,6 @@ def _one_sided_clip(log_ratio: Tensor, sign: Tensor, objective: Objective, place
     return torch.where(sign < 0, upper.clamp(min=lo), upper)
 
 
-def _length_weights(lengths: Tensor, objective: Objective, *, width: int) -> Tensor:
-    if objective.length_weight == "equal":
-        return torch.ones_like(lengths)
-    if objective.length_weight == "proportional":
-        return lengths
-    return lengths / (objective.max_length or width)
-
-
 def _metrics(
     token_log_ratios: Tensor,
     heard: Tensor,
@@ -168,7 +184,8 @@ def _metrics(
     tokens = mask.sum()
     ratios = token_log_ratios.exp()[mask]
     lengths = mask.sum(dim=1)
-    effective = effective_sample_size(power_mean_weights(heard, objective.p, mask).log(), mask)
+    weights = power_mean_weights(heard, objective.p, mask)
+    effective = effective_sample_size(weights.log(), mask)
     by_sequence = objective.clip == "sequence"
     clipped = log_mean.unsqueeze(1).expand_as(token_log_ratios) if by_sequence else token_log_ratios
     sign = advantages.sign().unsqueeze(1).expand_as(clipped)
@@ -186,6 +203,7 @@ def _metrics(
         "clip_fraction_high": high.sum() / tokens,
         "blocked_fraction": (low | high | capped).sum() / ((sign != 0) & mask).sum().clamp(min=1),
         "effective_sample_size": (effective / lengths)[lengths > 0].mean(),
+        "weight_entropy": torch.special.entr(weights).sum(dim=1)[lengths > 0].mean(),
         "kl_old_new": -token_log_ratios.sum() / tokens,
     }
 

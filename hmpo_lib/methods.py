@@ -1,16 +1,11 @@
 """The published methods as rows of one table. Adding a method is adding a row (see CONTRIBUTING.md)."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
-
 from hmpo_lib.losses import Objective
-
-PSchedule = Callable[[float, Tensor, Tensor, Tensor], float | Tensor]
-"""(progress in [0, 1], log_ratios [batch, time], completion_mask [batch, time], advantages [batch]) -> p."""
+from hmpo_lib.schedules import PSchedule, holder_schedule, pessimistic_schedule, pmpo_schedule
 
 
 @dataclass(frozen=True)
@@ -20,7 +15,7 @@ class Method:
     Attributes:
         objective: the cell of the cube; its ``p`` is the first one where there is a schedule.
         advantage_scale: ``"std"``: group advantages are divided by the group's standard deviation; ``"none"``.
-        p_schedule: a pure function on detached tensors that gives the ``p`` of each optimizer step, or None.
+        p_schedule: gives the ``p`` of each optimizer step (see hmpo_lib/schedules.py), or None.
         source: paper or program, with its date.
     """
 
@@ -28,16 +23,6 @@ class Method:
     source: str
     advantage_scale: Literal["std", "none"] = "std"
     p_schedule: PSchedule | None = None
-
-
-def holder_schedule(progress: float, log_ratios: Tensor, completion_mask: Tensor, advantages: Tensor) -> float:
-    """HölderPO's annealing (arXiv 2605.12058): p falls linearly from 2 to −2 over training."""
-    return 2.0 - 4.0 * progress
-
-
-def pessimistic_schedule(progress: float, log_ratios: Tensor, completion_mask: Tensor, advantages: Tensor) -> Tensor:
-    """p_i = −sign(A_i): the smallest A·M_p over |p| <= 1, since M_p rises with p. Our experiment, unpublished."""
-    return -advantages.sign()
 
 
 _GMPO_RANGE = (math.exp(-0.4), math.exp(0.4))
@@ -56,6 +41,8 @@ METHODS: dict[str, Method] = {
     "hmpo": Method(Objective(-1.0, "sequence", _HMPO_RANGE), "this project's subject"),
     "hmpo_token": Method(Objective(-1.0, "token", _GMPO_RANGE), "the public GMPO repository, July 2025"),
     "holder": Method(Objective(2.0, "sequence", (0.8, 1.2)), "arXiv 2605.12058", p_schedule=holder_schedule),
+    # The place of its clip, and the rule from clipped share to target, are our reading of the abstract.
+    "pmpo": Method(Objective(1.0, "token", (0.8, 1.2)), "arXiv 2601.22521", p_schedule=pmpo_schedule((0.8, 1.2))),
     "pessimistic": Method(
         Objective(-1.0, "sequence", _HMPO_RANGE), "an experiment of this project", p_schedule=pessimistic_schedule
     ),

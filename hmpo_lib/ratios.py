@@ -44,6 +44,26 @@ def sequence_log_ratios(log_ratios: Tensor, completion_mask: Tensor | None = Non
     return SequenceLogRatios(means[1] * length, *means)
 
 
+def log_arithmetic_harmonic_mean(log_ratios: Tensor, steps: int, mask: Tensor | None = None, dim: int = -1) -> Tensor:
+    """log a_k of the arithmetic-harmonic iteration that starts at the arithmetic and harmonic mean of the ratios.
+
+    a, h → (a + h) / 2, 2 a h / (a + h). ``steps`` = 0 is log M_1; with more steps it falls to (log M_1 + log M_-1) / 2,
+    which is log M_0 for two ratios, and in general not. Differentiable. In between it is no power mean.
+
+    Args:
+        log_ratios: as in `log_power_mean`, with ``mask`` and ``dim``.
+        steps: how many, from 0.
+
+    >>> log_arithmetic_harmonic_mean(torch.tensor([1.0, 1.0, 8.0]).log(), 9).exp()  # the geometric mean is 2
+    tensor(2.1693)
+    """
+    a, h = (log_power_mean(log_ratios, p, mask, dim) for p in (1.0, -1.0))
+    for _ in range(steps):
+        middle = torch.logaddexp(a, h) - math.log(2)
+        a, h = middle, a + h - middle  # the product a h never changes
+    return a
+
+
 def effective_sample_size(log_weights: Tensor, mask: Tensor | None = None, dim: int = -1) -> Tensor:
     """How many equal weights are worth as much as these: (Σ w)² / Σ w², from 1 (one speaks) to n (all alike).
 

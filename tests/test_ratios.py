@@ -10,7 +10,16 @@ from hypothesis import given
 from scipy.special import logsumexp
 from scipy.stats import pmean
 
-from hmpo_lib import effective_sample_size, log_power_mean, power_mean, renyi_divergence, sequence_log_ratios
+from hmpo_lib import (
+    arithmetic_harmonic_mean,
+    effective_sample_size,
+    log_arithmetic_harmonic_mean,
+    log_power_mean,
+    power_mean,
+    power_mean_weights,
+    renyi_divergence,
+    sequence_log_ratios,
+)
 
 DOUBLE = torch.float64
 logits = st.lists(st.floats(-8, 8), min_size=2, max_size=6)
@@ -54,6 +63,25 @@ def test_the_product_grows_with_length_and_the_means_do_not():
 def test_a_completion_without_tokens_has_ratios_of_one():
     found = sequence_log_ratios(torch.full((1, 3), math.nan), torch.zeros(1, 3))
     assert [x.item() for x in found] == [0, 0, 0, 0]
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=10), st.integers(0, 8))
+def test_the_stopped_arithmetic_harmonic_mean_is_the_iteration_of_the_two_means(d, steps):
+    d = torch.tensor(d, dtype=DOUBLE)
+    a, h = power_mean(d.exp(), 1).item(), power_mean(d.exp(), -1).item()
+    expected = arithmetic_harmonic_mean(a, h, max_steps=steps, tolerance=0).value
+    assert log_arithmetic_harmonic_mean(d, steps).exp().item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_stopped_arithmetic_harmonic_mean_has_a_gradient_and_respects_the_mask():
+    d = torch.tensor([[0.0, 0.0, math.log(8), math.nan]], dtype=DOUBLE, requires_grad=True)
+    mask = torch.tensor([[1, 1, 1, 0]])
+    assert log_arithmetic_harmonic_mean(d, 0, mask).exp().item() == pytest.approx(10 / 3)
+    limit = log_arithmetic_harmonic_mean(d, 30, mask)
+    assert limit.exp().item() == pytest.approx(2.169304578186562)
+    limit.sum().backward()
+    weights = [(power_mean_weights(d, p, mask) / 2).detach() for p in (1, -1)]
+    torch.testing.assert_close(d.grad, sum(weights))
 
 
 # --- effective sample size -------------------------------------------------------------------------------------------

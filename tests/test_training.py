@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from hmpo_lib import METHODS, Method, Objective
+from hmpo_lib import METHODS, LearnableExponent, Method, Objective
 from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, rollout_row
 from hmpo_lib.lm.tasks import is_worked
 
@@ -128,6 +128,30 @@ def test_equal_rewards_move_nothing():
 def test_every_method_of_the_table_runs_off_policy_with_finite_numbers(method):
     for record in run(method=method, minibatches=3, learning_rate=5e-4):
         assert all(math.isfinite(value) for value in record.metrics.values())
+
+
+def test_a_kl_penalty_holds_the_model_near_its_start():
+    def distance(coefficient):
+        records = run(rollouts=12, learning_rate=3e-4, kl_coefficient=coefficient)
+        assert records[0].metrics["kl_ref"] == pytest.approx(0, abs=1e-6)  # at first the model is the reference
+        return sum(record.metrics["kl_ref"] for record in records[-4:])
+
+    assert distance(10.0) < 0.7 * distance(1e-9)
+
+
+def test_without_a_kl_penalty_there_is_no_reference():
+    assert "kl_ref" not in run()[0].metrics
+
+
+def test_a_learnable_exponent_is_moved_by_the_optimizer_and_its_path_is_recorded():
+    exponent = LearnableExponent(start=0.0, bound=2.0, learning_rate=0.1)
+    method = Method(Objective(0.0), "test", p_schedule=exponent)
+    records = run(method=method, minibatches=2, rollouts=4, learning_rate=1e-3)
+    path = [record.p for record in records]
+    assert path == [pytest.approx(record.metrics["p"]) for record in records]
+    assert path[:2] == pytest.approx([0, 0], abs=1e-3)  # the first step is on-policy: no gradient but rounding
+    assert abs(path[-1]) > 1e-2
+    assert exponent.drift != 0
 
 
 def test_a_constant_length_weight_divides_by_the_limit_of_new_tokens():

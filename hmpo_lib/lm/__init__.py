@@ -1,8 +1,9 @@
 """The language model that fits a laptop: its task, sampling, fine-tuning. Works on causal LMs of transformers."""
 
 from hmpo_lib.lm.model import load_base_model, load_model
+from hmpo_lib.lm.records import StepRecord, rollout_row
 from hmpo_lib.lm.rollouts import Rollout, sample_completions, token_logprobs
-from hmpo_lib.lm.training import FineTuneConfig, StepRecord, fine_tune, rollout_row
+from hmpo_lib.lm.training import FineTuneConfig, fine_tune
 
 __all__ = [
     "FineTuneConfig",

@@ -4,20 +4,23 @@ One rollout is sampled, split into ``minibatches`` (groups stay whole) and passe
 every step is on-policy, every ratio is 1, and the mean cannot matter; later minibatches are stale.
 """
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hmpo_lib.advantages import group_advantages
+from hmpo_lib.kl import Estimator, kl_penalty
+from hmpo_lib.lm.records import StepRecord
 from hmpo_lib.lm.rollouts import Rollout, sample_completions, token_logprobs
 from hmpo_lib.lm.tasks import reward_correct, sample_prompts
-from hmpo_lib.losses import Objective, policy_loss
+from hmpo_lib.losses import policy_loss
 from hmpo_lib.methods import METHODS, Method
+from hmpo_lib.schedules import LearnableExponent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,8 @@ class FineTuneConfig:
         learning_rate: of AdamW.
         temperature: of sampling, and of every log-probability.
         max_gradient_norm: the gradient is scaled down to this norm.
+        kl_coefficient: of a penalty on KL(new ‖ ref), with the model as it was at the start for the reference.
+        kl_estimator: of `kl_penalty`; k2 has the gradient of KL(new ‖ ref) on-policy, k1 has none.
         seed: of prompts, sampling and minibatches.
     """
 
@@ -48,6 +53,8 @@ class FineTuneConfig:
     learning_rate: float = 1e-4
     temperature: float = 1.0
     max_gradient_norm: float = 1.0
+    kl_coefficient: float = 0.0
+    kl_estimator: Estimator = "k2"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,6 +66,8 @@ class FineTuneConfig:
         for name in ("learning_rate", "temperature", "max_gradient_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: expected a number above 0.")
+        if not self.kl_coefficient >= 0:
+            raise ValueError(f"kl_coefficient is {self.kl_coefficient}: expected 0 or more.")
         if self.minibatches > self.prompts:
             raise ValueError(
                 f"minibatches is {self.minibatches} with prompts {self.prompts}: groups stay whole, so expected at "
@@ -77,34 +86,6 @@ class FineTuneConfig:
             objective = dataclasses.replace(method.objective, max_length=self.max_new_tokens)
             method = dataclasses.replace(method, objective=objective)
         return method
-
-
-class StepRecord(NamedTuple):
-    """What one optimizer step saw; all tensors are detached and on the CPU.
-
-    Attributes:
-        rollout: which rollout, from 0.
-        step: which optimizer step since it was sampled, from 0: the staleness of the log-probabilities.
-        metrics: plain numbers, each defined in docs/metrics.md; those of the rollout repeat on each of its steps.
-        log_ratios: ``[minibatch, time]``, before clipping; 0 where masked.
-        completion_mask: ``[minibatch, time]``, bool.
-        advantages: ``[minibatch]``.
-        p: the exponent of this step, a number or ``[minibatch]``.
-        prompts: of the whole rollout, one a group.
-        texts: completions of the whole rollout, groups one after the other.
-        rewards: ``[batch]`` of the whole rollout.
-    """
-
-    rollout: int
-    step: int
-    metrics: dict[str, float]
-    log_ratios: Tensor
-    completion_mask: Tensor
-    advantages: Tensor
-    p: float | Tensor
-    prompts: list[str]
-    texts: list[str]
-    rewards: Tensor
 
 
 def fine_tune(
@@ -127,6 +108,9 @@ def fine_tune(
     """
     method = config.resolved_method()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    if isinstance(method.p_schedule, LearnableExponent):
+        optimizer.add_param_group({"params": method.p_schedule.parameters(), "lr": method.p_schedule.learning_rate})
+    reference = copy.deepcopy(model).requires_grad_(False) if config.kl_coefficient else None
     prompt_generator = torch.Generator().manual_seed(config.seed)
     token_generator = torch.Generator(model.device).manual_seed(config.seed)
     for index in range(config.rollouts):
@@ -152,12 +136,10 @@ def fine_tune(
             optimizer.zero_grad()  # before, since the caller's own backward() may have left gradients behind
             # Enabled here, not around the loop: a generator must not leave the caller's gradient mode changed.
             with torch.enable_grad():
-                logprobs = token_logprobs(model, part, temperature=config.temperature)
-                log_ratios = (logprobs - part.logprobs).detach()
-                progress = index / max(1, config.rollouts - 1)
-                objective = _objective(method, progress, log_ratios, part.completion_mask, part_advantages)
-                result = policy_loss(logprobs, part.logprobs, part_advantages, part.completion_mask, objective)
-                result.loss.backward()
+                loss, metrics, log_ratios, p = _surrogate_loss(
+                    model, reference, part, part_advantages, method, index / max(1, config.rollouts - 1), config
+                )
+                loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
             if not norm.isfinite():
                 raise FloatingPointError(
@@ -165,7 +147,6 @@ def fine_tune(
                     "or bound the ratios of negative advantages with the objective's ratio_cap."
                 )
             optimizer.step()
-            metrics = {name: float(value) for name, value in result.metrics.items()}
             yield StepRecord(
                 rollout=index,
                 step=step,
@@ -173,33 +154,17 @@ def fine_tune(
                     "seconds": time.perf_counter() - started,
                     **summary,
                     **metrics,
-                    "loss": float(result.loss.detach()),
+                    "loss": float(loss.detach()),
                     "gradient_norm": float(norm),
                 },
                 log_ratios=log_ratios.cpu(),
                 completion_mask=part.completion_mask.cpu(),
                 advantages=part_advantages.cpu(),
-                p=objective.p,
+                p=p,
                 prompts=prompts,
                 texts=rollout.texts,
                 rewards=rewards,
             )
-
-
-def rollout_row(records: list[StepRecord]) -> dict[str, float]:
-    """The row of metrics.csv for one rollout, from the records of all its steps.
-
-    Metrics of a step are averaged over the steps, except ``seconds`` (the last one's: the whole rollout),
-    ``ratio_min`` and ``ratio_max``.
-    """
-    reduce: dict[str, Callable[[list[float]], float]] = {
-        "seconds": lambda values: values[-1],
-        "ratio_min": min,
-        "ratio_max": max,
-    }
-    columns = {name: [record.metrics[name] for record in records] for name in records[0].metrics}
-    means = {name: reduce.get(name, lambda v: sum(v) / len(v))(values) for name, values in columns.items()}
-    return {"rollout": records[0].rollout, **means}
 
 
 def _score(prompts: list[str], rollout: Rollout, group_size: int, reward_fn: Callable[[str, str], float]) -> Tensor:
@@ -227,10 +192,37 @@ def _minibatches(config: FineTuneConfig, generator: torch.Generator) -> Iterator
             yield rows[groups].flatten()
 
 
-def _objective(
-    method: Method, progress: float, log_ratios: Tensor, completion_mask: Tensor, advantages: Tensor
-) -> Objective:
-    if method.p_schedule is None:
-        return method.objective
-    p = method.p_schedule(progress, log_ratios, completion_mask, advantages)
-    return dataclasses.replace(method.objective, p=p)
+def _surrogate_loss(
+    model: PreTrainedModel,
+    reference: PreTrainedModel | None,
+    part: Rollout,
+    advantages: Tensor,
+    method: Method,
+    progress: float,
+    config: FineTuneConfig,
+) -> tuple[Tensor, dict[str, float], Tensor, float | Tensor]:
+    """The loss of one minibatch, its metrics, the detached log-ratios, and the step's p."""
+    mask = part.completion_mask
+    logprobs = token_logprobs(model, part, temperature=config.temperature)
+    log_ratios = (logprobs - part.logprobs).detach()
+    objective = method.objective
+    if method.p_schedule is not None:
+        objective = dataclasses.replace(objective, p=method.p_schedule(progress, log_ratios, mask, advantages))
+    loss, metrics = policy_loss(logprobs, part.logprobs, advantages, mask, objective)
+    p = torch.as_tensor(objective.p).detach()
+    metrics["p"] = p.float().mean()
+    if reference is not None:
+        with torch.no_grad():
+            ref_logprobs = token_logprobs(reference, part, temperature=config.temperature)
+        penalty = kl_penalty(
+            logprobs,
+            ref_logprobs,
+            mask,
+            estimator=config.kl_estimator,
+            length_weight=objective.length_weight,
+            max_length=objective.max_length,
+        )
+        loss = loss + config.kl_coefficient * penalty
+        metrics["kl_ref"] = (logprobs.detach() - ref_logprobs)[mask].mean()
+    numbers = {name: float(value) for name, value in metrics.items()}
+    return loss, numbers, log_ratios, p.cpu() if p.dim() else p.item()
