@@ -8,9 +8,10 @@ Needs torch only. The language model lives in `hmpo_lib.lm`, the notebooks' pane
 from hmpo_lib.advantages import group_advantages
 from hmpo_lib.iterations import MeanIteration, arithmetic_geometric_mean, arithmetic_harmonic_mean
 from hmpo_lib.kl import kl_penalty
-from hmpo_lib.losses import Objective, PolicyLoss, policy_loss
+from hmpo_lib.losses import PolicyLoss, policy_loss, policy_surrogates
 from hmpo_lib.means import log_power_mean, power_mean, power_mean_weights
 from hmpo_lib.methods import METHODS, Method
+from hmpo_lib.objectives import Objective
 from hmpo_lib.ratios import (
     SequenceLogRatios,
     effective_sample_size,
@@ -38,6 +39,7 @@ __all__ = [
     "log_arithmetic_harmonic_mean",
     "log_power_mean",
     "policy_loss",
+    "policy_surrogates",
     "power_mean",
     "power_mean_weights",
     "renyi_divergence",

@@ -15,7 +15,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from hmpo_lib.losses import LengthWeight, batch_mean
+from hmpo_lib.losses import batch_mean
+from hmpo_lib.objectives import LengthWeight
 
 Estimator = Literal["k1", "k2", "k3"]
 

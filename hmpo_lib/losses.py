@@ -1,63 +1,14 @@
-"""The policy loss: one cube of objectives, with the exponent p, the clip's place and the length weight as its axes."""
+"""The policy loss: minus the weighted mean of the surrogates A · M_p(ratios), for every cell of the cube."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hmpo_lib.means import log_power_mean, power_mean_weights
+from hmpo_lib.objectives import Clip, LengthWeight, Objective
 from hmpo_lib.ratios import effective_sample_size
-
-Clip = Literal["token", "sequence"]
-LengthWeight = Literal["equal", "proportional", "constant"]
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A cell of the cube: the surrogate J_i = A_i · M_p(r_i) of one completion, its clip, and its weight in the batch.
-
-    Attributes:
-        p: exponent of the power mean of a completion's token ratios; any real number, ±inf, or ``[batch]``.
-        clip: ``"token"``: min(r_t, hi) if A > 0, max(r_t, lo) if A < 0, before the mean; ``"sequence"``:
-            min(A·M, A·clip(M, lo, hi)), after it; ``None``: no clip.
-        clip_range: (lo, hi), ratios with 0 < lo <= 1 <= hi.
-        length_weight: ``"equal"``: every completion counts the same; ``"proportional"``: by its share of the batch's
-            tokens; ``"constant"``: by its length over ``max_length``.
-        max_length: tokens, for ``"constant"``; None means the padded width.
-        ratio_cap: the largest ratio of a completion with A < 0 (TRL's ``delta``, verl's ``clip_ratio_c``), or None.
-    """
-
-    p: float | Tensor
-    clip: Clip | None = None
-    clip_range: tuple[float, float] | None = None
-    length_weight: LengthWeight = "equal"
-    max_length: int | None = None
-    ratio_cap: float | None = None
-
-    def __post_init__(self) -> None:
-        if bool(self.p.isnan().any()) if isinstance(self.p, Tensor) else math.isnan(self.p):
-            raise ValueError("Objective: p is nan: expected a real number, ±inf, or a tensor [batch].")
-        if self.clip not in (None, *get_args(Clip)):
-            raise ValueError(f'Objective: clip is {self.clip!r}: expected "token", "sequence" or None.')
-        if (self.clip is None) != (self.clip_range is None):
-            raise ValueError(
-                f"Objective: clip is {self.clip!r} and clip_range is {self.clip_range}: give both, or neither."
-            )
-        if self.clip_range is not None and not 0 < self.clip_range[0] <= 1 <= self.clip_range[1]:
-            raise ValueError(f"Objective: clip_range is {self.clip_range}: expected (lo, hi) with 0 < lo <= 1 <= hi.")
-        if self.length_weight not in get_args(LengthWeight):
-            raise ValueError(
-                f'Objective: length_weight is {self.length_weight!r}: expected "equal", "proportional" or "constant".'
-            )
-        if self.max_length is not None and (self.length_weight != "constant" or self.max_length < 1):
-            raise ValueError(
-                f'Objective: max_length is {self.max_length} with length_weight "{self.length_weight}": '
-                'expected a positive number of tokens, with "constant" only.'
-            )
-        if self.ratio_cap is not None and not self.ratio_cap > 1:
-            raise ValueError(f"Objective: ratio_cap is {self.ratio_cap}: expected a ratio above 1, or None.")
 
 
 class PolicyLoss(NamedTuple):
@@ -104,26 +55,62 @@ def policy_loss(
     >>> policy_loss(new, old, torch.ones(1), torch.ones(1, 3), Objective(p=-1.0)).loss  # minus 9/11
     tensor(-0.8182)
     """
+    parts = _surrogates(logprobs, old_logprobs, advantages, completion_mask, objective)
+    loss = -batch_mean(
+        parts.surrogates,
+        completion_mask,
+        objective.length_weight,
+        max_length=objective.max_length,
+        normalizer=normalizer,
+    )
+    with torch.no_grad():
+        metrics = _metrics(parts, objective)
+    return PolicyLoss(loss, metrics)
+
+
+def policy_surrogates(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, completion_mask: Tensor, objective: Objective
+) -> Tensor:
+    """The surrogates A_i · M_p(r_i) themselves, clipped, ``[batch]``: what `policy_loss` averages.
+
+    Args and errors as in `policy_loss`; the objective's length weight plays no part. 0 for completions without tokens.
+
+    >>> new = torch.tensor([[0.5, 1.0, 1.5]]).log()
+    >>> policy_surrogates(new, torch.zeros(1, 3), torch.ones(1), torch.ones(1, 3), Objective(p=-1.0))
+    tensor([0.8182])
+    """
+    return _surrogates(logprobs, old_logprobs, advantages, completion_mask, objective).surrogates
+
+
+class _Surrogates(NamedTuple):
+    """The surrogates and, for the metrics, the steps on the way to them."""
+
+    surrogates: Tensor
+    log_ratios: Tensor  # of the tokens, before any clip
+    heard: Tensor  # after a token clip
+    log_mean: Tensor  # before a sequence clip
+    advantages: Tensor
+    mask: Tensor
+
+
+def _surrogates(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, completion_mask: Tensor, objective: Objective
+) -> _Surrogates:
     _check_shapes(logprobs, old_logprobs, advantages, completion_mask, objective.p)
     mask = completion_mask.bool()
-    lengths = mask.sum(dim=1)
     work = torch.promote_types(torch.promote_types(logprobs.dtype, old_logprobs.dtype), torch.float32)
     zero = torch.zeros((), dtype=work, device=logprobs.device)
-    token_log_ratios = torch.where(mask, logprobs.to(work), zero) - torch.where(mask, old_logprobs.to(work), zero)
-    token_log_ratios = torch.where(mask, token_log_ratios, zero)
-    advantages = torch.where(lengths > 0, advantages.to(work).detach(), zero)
+    log_ratios = torch.where(mask, logprobs.to(work), zero) - torch.where(mask, old_logprobs.to(work), zero)
+    log_ratios = torch.where(mask, log_ratios, zero)
+    advantages = torch.where(mask.any(dim=1), advantages.to(work).detach(), zero)
 
     sign = advantages.sign()
-    heard = _one_sided_clip(token_log_ratios, sign.unsqueeze(1), objective, "token")
+    heard = _one_sided_clip(log_ratios, sign.unsqueeze(1), objective, "token")
     log_mean = log_power_mean(heard, objective.p, mask)
     log_ratio = _one_sided_clip(log_mean, sign, objective, "sequence")
     # A = 0 pushes nothing, even where its ratio overflows: 0 · inf would be nan, in the gradient too.
-    surrogate = advantages * torch.where(sign != 0, log_ratio, zero).exp()
-
-    loss = -batch_mean(surrogate, mask, objective.length_weight, max_length=objective.max_length, normalizer=normalizer)
-    with torch.no_grad():
-        metrics = _metrics(token_log_ratios, heard, log_mean, advantages, mask, objective)
-    return PolicyLoss(loss, metrics)
+    surrogates = advantages * torch.where(sign != 0, log_ratio, zero).exp()
+    return _Surrogates(surrogates, log_ratios, heard, log_mean, advantages, mask)
 
 
 def batch_mean(
@@ -172,22 +159,16 @@ def _one_sided_clip(log_ratio: Tensor, sign: Tensor, objective: Objective, place
     return torch.where(sign < 0, upper.clamp(min=lo), upper)
 
 
-def _metrics(
-    token_log_ratios: Tensor,
-    heard: Tensor,
-    log_mean: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
-    objective: Objective,
-) -> dict[str, Tensor]:
+def _metrics(parts: _Surrogates, objective: Objective) -> dict[str, Tensor]:
     """Scalars over the batch's completion tokens; each is defined in docs/metrics.md."""
+    _, log_ratios, heard, log_mean, advantages, mask = parts
     tokens = mask.sum()
-    ratios = token_log_ratios.exp()[mask]
+    ratios = log_ratios.exp()[mask]
     lengths = mask.sum(dim=1)
     weights = power_mean_weights(heard, objective.p, mask)
     effective = effective_sample_size(weights.log(), mask)
     by_sequence = objective.clip == "sequence"
-    clipped = log_mean.unsqueeze(1).expand_as(token_log_ratios) if by_sequence else token_log_ratios
+    clipped = log_mean.unsqueeze(1).expand_as(log_ratios) if by_sequence else log_ratios
     sign = advantages.sign().unsqueeze(1).expand_as(clipped)
     lo, hi = objective.clip_range or (0.0, math.inf)
     cap = objective.ratio_cap or math.inf
@@ -204,7 +185,7 @@ def _metrics(
         "blocked_fraction": (low | high | capped).sum() / ((sign != 0) & mask).sum().clamp(min=1),
         "effective_sample_size": (effective / lengths)[lengths > 0].mean(),
         "weight_entropy": torch.special.entr(weights).sum(dim=1)[lengths > 0].mean(),
-        "kl_old_new": -token_log_ratios.sum() / tokens,
+        "kl_old_new": -log_ratios.sum() / tokens,
     }
 
 

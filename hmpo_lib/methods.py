@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from hmpo_lib.losses import Objective
+from hmpo_lib.objectives import Objective
 from hmpo_lib.schedules import PSchedule, holder_schedule, pessimistic_schedule, pmpo_schedule
 
 
