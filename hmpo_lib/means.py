@@ -154,8 +154,8 @@ def _weights(log_x: Tensor, p: Tensor, mask: Tensor) -> Tensor:
     # Before any exp: what stands at a masked place must not reach even a gradient (0 · inf is nan).
     log_x = torch.where(mask, log_x, 0.0)
     smallest, largest = _extremes(log_x, mask)
-    weights = _scores(log_x, p, mask, torch.where(p > 0, largest, smallest)).softmax(-1)
-    return torch.where(mask, weights, 0.0)  # a row without entries: 0 in place of nan
+    shares = _scores(log_x, p, mask, torch.where(p > 0, largest, smallest)).exp()  # the extreme one's is 1
+    return shares / shares.sum(-1, keepdim=True).clamp(min=1)  # a row without entries: 0 in place of nan
 
 
 def _values(log_x: Tensor, p: Tensor, mask: Tensor) -> Tensor:

@@ -1,0 +1,113 @@
+"""Learning curves: exact rewards, seeds that do not touch each other, sampling that follows the policy."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from hmpo_lib import METHODS, LearnableExponent, Method, Objective
+from hmpo_lib.bandit_learning import draw_rewards, exact_rewards, learn, reward_table, sample_sequences
+from hmpo_lib.bandits import bernoulli_bandit, expected_reward, sequence_bandit, sequence_probabilities
+
+
+def world(**changes):
+    def reward(x, mask):
+        return ((x == 0) * mask).sum(dim=1).double() + (x[:, 0] == 2)
+
+    return sequence_bandit(reward, **{"tokens": 3, "length": 4, **changes})
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("contexts", [1, 3])
+def test_rewards_of_many_policies_are_the_enumerated_ones(ends, contexts):
+    bandit = world(ends=ends)
+    logits = torch.randn(5, 4, contexts, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = torch.stack([expected_reward(bandit, own) for own in logits])
+    torch.testing.assert_close(exact_rewards(reward_table(bandit).double(), logits), expected)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("contexts", [1, 3])
+def test_samples_follow_the_policy(ends, contexts):
+    bandit = world(ends=ends, length=3)
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(2, 3, contexts, 3, generator=generator)
+    count = 40_000
+    sequences = sample_sequences(bandit, logits, torch.rand(2, count, 3, generator=generator))
+    powers = 3 ** torch.arange(2, -1, -1)
+    for own, sampled in zip(logits, sequences, strict=True):
+        rows = bandit.rows[(sampled * powers).sum(-1)]
+        frequencies = torch.bincount(rows, minlength=len(bandit.sequences)) / count
+        probabilities = sequence_probabilities(bandit, own)
+        error = (probabilities * (1 - probabilities) / count).sqrt()
+        assert ((frequencies - probabilities).abs() <= 4.5 * error + 1e-6).all()
+
+
+def test_a_risk_comes_true_as_often_as_it_says():
+    bandit = bernoulli_bandit([0.2, 0.9])
+    uniforms = torch.rand(20_000, generator=torch.Generator().manual_seed(2))
+    for arm, chance in ((0, 0.2), (1, 0.9)):
+        earned = draw_rewards(bandit, torch.full((20_000, 1), arm), uniforms)
+        assert earned.unique().tolist() == [0, 1]
+        assert earned.mean().item() == pytest.approx(chance, abs=0.015)
+
+
+METHODS_HERE = {name: METHODS[name] for name in ("grpo", "gspo", "hmpo", "pmpo", "pessimistic", "dapo", "luspo")}
+
+
+def test_a_seeds_curve_is_the_same_bit_by_bit_whatever_runs_beside_it():
+    many = learn(world(), METHODS_HERE, seeds=range(9), steps=6, minibatches=3, batch=16)
+    few = learn(world(), {"hmpo": METHODS["hmpo"]}, seeds=[4, 7], steps=6, minibatches=3, batch=16)
+    place = list(METHODS_HERE).index("hmpo")
+    assert torch.equal(many.expected_reward[place, [4, 7]], few.expected_reward[0])
+    assert torch.equal(many.logits[place, [4, 7]], few.logits[0])
+    assert not torch.equal(many.expected_reward[place, 4], many.expected_reward[place, 5])
+
+
+def test_every_method_improves_and_starts_at_the_exact_reward_of_its_start():
+    bandit = world(ends=True)
+    curves = learn(bandit, METHODS_HERE, seeds=range(4), steps=30, batch=32, minibatches=2, learning_rate=2.0)
+    start = expected_reward(bandit, torch.zeros(4, 1, 3)).item()
+    assert curves.expected_reward.shape == (len(METHODS_HERE), 4, 31)
+    torch.testing.assert_close(curves.expected_reward[..., 0], torch.full((len(METHODS_HERE), 4), start))
+    assert (curves.expected_reward[..., -1].mean(dim=1) > start).all()
+
+
+def test_a_reward_with_its_sign_turned_is_learned_the_other_way():
+    bandit = world()
+    turned = dataclasses.replace(bandit, rewards=-bandit.rewards)
+    up, down = (learn(w, {"grpo": METHODS["grpo"]}, seeds=[0], steps=20).expected_reward for w in (bandit, turned))
+    assert up[0, 0, -1] > up[0, 0, 0]
+    assert -down[0, 0, -1] < -down[0, 0, 0]
+
+
+def test_on_the_first_step_of_each_rollout_no_ratio_has_moved_and_no_mean_matters():
+    curves = learn(world(), METHODS_HERE, seeds=range(2), steps=6, minibatches=3, batch=16)
+    assert (curves.log_ratio_spread[..., [0, 3]] < 1e-6).all()
+    assert (curves.log_ratio_spread[..., 1] > 1e-3).all()
+    by_name = dict(zip(METHODS_HERE, curves.expected_reward, strict=True))
+    torch.testing.assert_close(by_name["grpo"][:, 1], by_name["hmpo"][:, 1])
+    assert not torch.allclose(by_name["grpo"][:, -1], by_name["hmpo"][:, -1], rtol=1e-6)
+
+
+def test_policies_may_look_at_the_token_before():
+    def alternating(x, mask):
+        return (x[:, 1:] != x[:, :-1]).sum(dim=1).double()
+
+    bandit = sequence_bandit(alternating, tokens=2, length=5)
+    method = {"grpo": METHODS["grpo"]}
+    table = torch.zeros(5, 2, 2)
+    looking = learn(bandit, method, seeds=range(3), steps=80, start_logits=table, learning_rate=5.0)
+    assert looking.expected_reward[0, :, -1].min() > 3.5
+
+
+def test_a_learnable_exponent_is_refused_with_a_word_on_where_it_works():
+    method = Method(Objective(0.0), "test", p_schedule=LearnableExponent())
+    with pytest.raises(ValueError, match="fine_tune"):
+        learn(world(), {"learned": method}, seeds=[0], steps=1)
+
+
+@pytest.mark.parametrize("wrong", [{"seeds": []}, {"steps": 0}, {"batch": 0}, {"minibatches": 0}])
+def test_nothing_to_do_is_refused(wrong):
+    with pytest.raises(ValueError, match="expected at least 1 of each"):
+        learn(world(), METHODS_HERE, **{"seeds": [0], **wrong})

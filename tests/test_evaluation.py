@@ -1,0 +1,85 @@
+"""Interquartile mean, bootstrap intervals and probability of improvement against scipy and enumeration."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from hmpo_lib.evaluation import bootstrap_interval, interquartile_mean, pass_at_k, probability_of_improvement
+
+
+def scores(runs=10, tasks=3, seed=0):
+    return torch.randn(runs, tasks, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(10, 3), (5, 1), (3, 1), (7, 4)])
+def test_interquartile_mean_is_the_trimmed_mean_of_scipy(shape):
+    table = scores(*shape)
+    expected = stats.trim_mean(table.numpy(), proportiontocut=0.25, axis=None)
+    assert interquartile_mean(table).item() == pytest.approx(expected)
+
+
+def test_one_wild_run_moves_the_mean_and_not_the_interquartile_mean():
+    table = scores(12, 1)
+    wild = table.clone()
+    wild[table.argmax()] = 1e6
+    assert interquartile_mean(wild) == interquartile_mean(table)
+    assert wild.mean() > 1e4
+
+
+def test_bootstrap_interval_is_about_that_of_scipy_for_one_task():
+    table = scores(30, 1)
+    ours = bootstrap_interval(table, resamples=5000)
+    theirs = stats.bootstrap(
+        (table[:, 0].numpy(),),
+        lambda x, axis: stats.trim_mean(x, 0.25, axis=axis),
+        method="percentile",
+        n_resamples=5000,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    width = theirs.high - theirs.low
+    assert ours.low == pytest.approx(theirs.low, abs=0.05 * width)
+    assert ours.high == pytest.approx(theirs.high, abs=0.05 * width)
+    assert ours.low <= ours.estimate <= ours.high
+
+
+def test_bootstrap_is_stratified_a_task_keeps_its_own_runs():
+    table = torch.stack([torch.zeros(8), 100 + torch.zeros(8)], dim=1)
+    interval = bootstrap_interval(table, lambda x: x.mean(dim=(-2, -1)))
+    assert (interval.low, interval.estimate, interval.high) == (50, 50, 50)
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    covered = 0
+    for seed in range(200):
+        low, high = bootstrap_interval(scores(20, 1, seed=seed), lambda x: x.mean(dim=(-2, -1)), resamples=500)[1:]
+        covered += low <= 0 <= high
+    assert 0.86 <= covered / 200 <= 0.99
+
+
+def test_probability_of_improvement_is_the_mann_whitney_statistic():
+    first, second = scores(9, 1).round(decimals=1), scores(7, 1, seed=1).round(decimals=1)
+    expected = stats.mannwhitneyu(first[:, 0].numpy(), second[:, 0].numpy()).statistic / 63
+    assert probability_of_improvement(first, second) == pytest.approx(expected)
+    assert probability_of_improvement(second, first) == pytest.approx(1 - expected)
+    assert probability_of_improvement(first, first) == 0.5
+
+
+def test_pass_at_k_is_the_share_of_k_subsets_with_a_right_answer():
+    answers = [1, 1, 0, 0, 0]
+    for k in range(1, 6):
+        subsets = list(itertools.combinations(answers, k))
+        assert pass_at_k(5, 2, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+
+
+def test_bad_input_is_refused_with_what_was_got():
+    with pytest.raises(ValueError, match="1 runs"):
+        bootstrap_interval(torch.ones(1))
+    with pytest.raises(ValueError, match=r"shape \(1, 1, 1\)"):
+        bootstrap_interval(torch.ones(1, 1, 1))
+    with pytest.raises(ValueError, match="same tasks"):
+        probability_of_improvement(torch.ones(2, 2), torch.ones(2, 3))
+    with pytest.raises(ValueError, match="k = 6"):
+        pass_at_k(5, 2, 6)
