@@ -1,25 +1,49 @@
 """Panels, predictions, live runs and figures for the notebooks."""
 
+from hmpo_lib.teach.balance import balance_explorer
+from hmpo_lib.teach.divergence_plots import divergence_explorer
+from hmpo_lib.teach.exercises import check
+from hmpo_lib.teach.exploding_token import exploding_explorer
 from hmpo_lib.teach.explorers import power_mean_explorer, start_panel
+from hmpo_lib.teach.iteration_plots import pincer_explorer
 from hmpo_lib.teach.live import LiveRun, fast_mode
+from hmpo_lib.teach.loss_plots import token_strip_explorer
+from hmpo_lib.teach.method_cube import method_cube
 from hmpo_lib.teach.panels import Panel, p_label, p_slider, slider
+from hmpo_lib.teach.pincer import pincer_animation
 from hmpo_lib.teach.plotting import MEAN_STYLES, Canvas, label_ticks, tidy_axes
 from hmpo_lib.teach.predictions import predict
 from hmpo_lib.teach.pushes import push_explorer
+from hmpo_lib.teach.ratio_plots import four_ratios_explorer
+from hmpo_lib.teach.recorded_ratios import load_recorded_ratios, recorded_explorer
+from hmpo_lib.teach.simulated_ratios import length_explorer, weights_explorer
 
 __all__ = [
     "MEAN_STYLES",
     "Canvas",
     "LiveRun",
     "Panel",
+    "balance_explorer",
+    "check",
+    "divergence_explorer",
+    "exploding_explorer",
     "fast_mode",
+    "four_ratios_explorer",
     "label_ticks",
+    "length_explorer",
+    "load_recorded_ratios",
+    "method_cube",
     "p_label",
     "p_slider",
+    "pincer_animation",
+    "pincer_explorer",
     "power_mean_explorer",
     "predict",
     "push_explorer",
+    "recorded_explorer",
     "slider",
     "start_panel",
     "tidy_axes",
+    "token_strip_explorer",
+    "weights_explorer",
 ]

@@ -7,9 +7,12 @@ panels do not disturb each other, and it may be used from any thread (one at a t
 import base64
 import io
 import math
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -105,14 +108,32 @@ class Canvas:
         self._agg.restore_region(self._background)
         for artist in self._animated if moving else ():
             self.figure.draw_artist(artist)
+        if not small:
+            return quick_png(np.asarray(self._agg.buffer_rgba()))
         size = self._agg.get_width_height(physical=True)
         image = Image.frombuffer("RGBA", size, self._agg.buffer_rgba(), "raw", "RGBA", 0, 1).convert("RGB")
         buffer = io.BytesIO()
-        if small:
-            image.quantize(256, method=Image.Quantize.MEDIANCUT).save(buffer, format="PNG", optimize=True)
-        else:
-            image.save(buffer, format="PNG", compress_level=1)
+        image.quantize(256, method=Image.Quantize.MEDIANCUT).save(buffer, format="PNG", optimize=True)
         return buffer.getvalue()
+
+
+def quick_png(pixels: Any) -> bytes:
+    """The PNG of `[height, width, 4]` bytes of RGBA, made for a slider that waits for it.
+
+    Pillow tries every filter on every row. For plots that saves few bytes and takes as long as all the rest, so no row
+    is filtered here.
+
+    >>> quick_png(np.full((2, 3, 4), 255, np.uint8))[:4]
+    b'\\x89PNG'
+    """
+    height, width, _ = pixels.shape
+    rows = np.zeros((height, 1 + 4 * width), np.uint8)  # each row begins with the number of its filter: 0, none
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">2I5B", width, height, 8, 6, 0, 0, 0)  # 8 bits a channel, RGBA, no interlacing
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
 
 
 def data_url(png: bytes) -> str:

@@ -1,0 +1,229 @@
+"""Importance ratios recorded while the shipped model was fine-tuned, and the panel that looks at them.
+
+data/README.md says how they were made (tools/record_ratios.py). Needs no language model.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import ipywidgets as widgets
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hmpo_lib.ratios import sequence_log_ratios
+from hmpo_lib.teach.panels import Panel, slider
+from hmpo_lib.teach.plotting import GREY, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.ratio_plots import RATIO_STYLES
+
+RECORDED = Path(__file__).resolve().parents[2] / "data" / "results" / "recorded_ratios.safetensors"
+
+STAGES = ("start of training", "after 40 rollouts")
+LENGTHS = {"all lengths": (1, 40), "1 to 4": (1, 4), "17 to 24": (17, 24), "25 to 32": (25, 32), "33 to 40": (33, 40)}
+
+LIMIT = math.log(2)  # log-ratios beyond these are counted in the outermost bins
+BINS = 61  # an odd number puts a bin's middle at ratio 1
+SMALLEST_SHARE = 5e-4  # the lower end of the histograms' logarithmic axes
+
+
+class RatioSample(NamedTuple):
+    """Recorded completions at one staleness, groups of 8 answers to the same prompt one after the other.
+
+    Attributes:
+        log_ratios: ``[batch, time]``, d_t, float64; 0 where masked.
+        completion_mask: ``[batch, time]``, bool.
+        rewards, advantages: ``[batch]``; 1 for the right number, and the group's advantages.
+        seeds: ``[batch]``, which of the training runs.
+    """
+
+    log_ratios: Tensor
+    completion_mask: Tensor
+    rewards: Tensor
+    advantages: Tensor
+    seeds: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each completion, ``[batch]``."""
+        return self.completion_mask.sum(dim=1)
+
+    @property
+    def tokens(self) -> Tensor:
+        """The log-ratios of all tokens, ``[tokens]``."""
+        return self.log_ratios[self.completion_mask]
+
+    def of_length(self, low: int, high: int) -> "RatioSample":
+        """The completions of ``low`` to ``high`` tokens alone."""
+        return self.select((self.lengths >= low) & (self.lengths <= high))
+
+    def select(self, rows: Tensor) -> "RatioSample":
+        """The completions of these rows alone: indices, or a boolean for each."""
+        return RatioSample(*(field[rows] for field in self))
+
+
+class RecordedRatios(NamedTuple):
+    """The whole recording; `at` gives what one step of training meets.
+
+    Attributes:
+        staleness: ``[recorded]``, optimizer steps since the answers were sampled.
+        log_ratios: ``[tokens, recorded]``, completions one after the other.
+        lengths, rewards, advantages, seeds, stages: ``[completions]``.
+    """
+
+    staleness: Tensor
+    log_ratios: Tensor
+    lengths: Tensor
+    rewards: Tensor
+    advantages: Tensor
+    seeds: Tensor
+    stages: Tensor
+
+    def at(self, stage: str, staleness: int) -> RatioSample:
+        """The completions sampled at a stage of training, after so many further optimizer steps.
+
+        Raises:
+            ValueError: the stage or staleness was not recorded.
+        """
+        recorded = self.staleness.tolist()
+        if stage not in STAGES or staleness not in recorded:
+            raise ValueError(
+                f"stage {stage!r} with staleness {staleness} was not recorded: expected one of {', '.join(STAGES)}, "
+                f"and one of {', '.join(map(str, recorded))}."
+            )
+        mask = torch.arange(int(self.lengths.max())) < self.lengths.long().unsqueeze(1)
+        log_ratios = torch.zeros(mask.shape, dtype=torch.float64)
+        log_ratios[mask] = self.log_ratios[:, recorded.index(staleness)].double()
+        rows = self.stages == STAGES.index(stage)
+        return RatioSample(
+            log_ratios[rows],
+            mask[rows],
+            self.rewards[rows].double(),
+            self.advantages[rows].double(),
+            self.seeds[rows].long(),
+        )
+
+
+def load_recorded_ratios(path: str | Path = RECORDED) -> RecordedRatios:
+    """The recorded ratios of the repository, or of another file that tools/record_ratios.py wrote.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+
+    >>> load_recorded_ratios().at("after 40 rollouts", 4).log_ratios.shape
+    torch.Size([1024, 40])
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"no recorded ratios at {path}: run the notebook inside the repository, whose folder data/results/ has "
+            "them, or give the path of the file."
+        )
+    return RecordedRatios(**load_file(path))
+
+
+@dataclass(frozen=True)
+class RecordedView:
+    """What one setting shows: of the tokens and of four ratios of the completions, histograms and widths.
+
+    Attributes:
+        shares: by name, the share in each bin.
+        widths: by name, the standard deviation of the logarithm.
+    """
+
+    stage: str
+    staleness: int
+    length: str
+    completions: int
+    shares: dict[str, tuple[float, ...]]
+    widths: dict[str, float]
+
+
+def bin_shares(log_ratios: Tensor) -> tuple[float, ...]:
+    """Share of the log-ratios in each bin of a histogram; the bins at the ends take whatever lies beyond.
+
+    >>> bin_shares(torch.tensor([0.0, 9.0]))[BINS // 2]
+    0.5
+    """
+    position = (log_ratios + LIMIT) / (2 * LIMIT) * BINS
+    bins = position.floor().clamp(0, BINS - 1).long()
+    return tuple((torch.bincount(bins, minlength=BINS) / len(bins)).tolist())
+
+
+def view_recorded(recorded: RecordedRatios, stage: str, staleness: int, length: str) -> RecordedView:
+    """Histograms and widths of the logarithms of token ratios and of each completion's four ratios."""
+    sample = recorded.at(stage, staleness).of_length(*LENGTHS[length])
+    ratios = sequence_log_ratios(sample.log_ratios, sample.completion_mask)
+    logs = {"token": sample.tokens, **ratios._asdict()}
+    return RecordedView(
+        stage,
+        staleness,
+        length,
+        len(sample.lengths),
+        {name: bin_shares(values) for name, values in logs.items()},
+        {name: float(values.std()) for name, values in logs.items()},
+    )
+
+
+def recorded_caption(view: RecordedView) -> str:
+    """How wide product and geometric ratio spread."""
+    return (
+        f"{view.stage}, {view.staleness} {'step' if view.staleness == 1 else 'steps'} old, {view.completions} "
+        f"completions ({view.length}): spread of the logarithm {view.widths['product']:.3f} for the product, "
+        f"{view.widths['geometric']:.4f} for the geometric mean."
+    )
+
+
+def recorded_alt(view: RecordedView) -> str:
+    """The five histograms in words."""
+    rows = ", ".join(
+        f"{name}: {100 * view.shares[name][BINS // 2]:.0f} % in the bin at 1, spread {width:.4f}"
+        for name, width in view.widths.items()
+    )
+    return f"Five histograms of ratios on one axis, {view.completions} completions. {rows}."
+
+
+def recorded_explorer(recorded: RecordedRatios, *, stage: str = STAGES[1], staleness: int = 4) -> Panel[RecordedView]:
+    """Histograms of recorded token ratios and of four ratios of their completions, by staleness and length."""
+    canvas = Canvas(760, 520)
+    edges = [math.exp(LIMIT * (2 * k / BINS - 1)) for k in range(BINS + 1)]
+    stairs, notes = {}, {}
+    for row, name in enumerate(RATIO_STYLES):
+        axes = canvas.figure.add_axes((0.09, 0.82 - 0.176 * row, 0.66, 0.125))
+        is_last = row == len(RATIO_STYLES) - 1
+        title = "single tokens" if name == "token" else f"completions: {name}"
+        tidy_axes(axes, title=title, xlabel="ratio new / old" if is_last else "", xlim=(edges[0], edges[-1]))
+        axes.set(xscale="log", yscale="log", ylim=(SMALLEST_SHARE, 1.6))
+        ticks = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 1.75, 2]
+        label_ticks(axes, ticks, None if is_last else [""] * len(ticks), axis="x")
+        label_ticks(axes, [0.001, 0.03, 1], ["0.1 %", "3 %", "100 %"])
+        style = RATIO_STYLES[name]
+        stairs[name] = canvas.animate(
+            axes.stairs([SMALLEST_SHARE] * BINS, edges, baseline=SMALLEST_SHARE, fill=True, color=style.colour)
+        )
+        notes[name] = canvas.animate(axes.text(1.03, 0.5, "", transform=axes.transAxes, fontsize=9.5, va="center"))
+    canvas.figure.text(0.98, 0.965, "at the ends: 2 and more, 1/2 and less", ha="right", fontsize=9, color=GREY)
+
+    def draw(view: RecordedView) -> None:
+        for name, shares in view.shares.items():
+            stairs[name].set_data([max(share, SMALLEST_SHARE) for share in shares])
+            notes[name].set_text(
+                f"spread of the log: {view.widths[name]:.4f}\nnearest 1: {100 * shares[BINS // 2]:.0f} %"
+            )
+
+    age = slider(
+        widgets.SelectionSlider,
+        "optimizer steps since sampling",
+        options=[(f"{k:>2}", k) for k in recorded.staleness.tolist()],
+        value=staleness,
+    )
+    length = slider(widgets.SelectionSlider, "tokens", options=[(name.center(11), name) for name in LENGTHS])
+    sampled = widgets.ToggleButtons(options=list(STAGES), value=stage)
+    return Panel(
+        {"staleness": age, "length": length, "stage": sampled},
+        lambda staleness, length, stage: view_recorded(recorded, stage, staleness, length),
+        canvas,
+        draw=draw,
+        caption=recorded_caption,
+        alt=recorded_alt,
+    )
