@@ -13,6 +13,7 @@ LOCK_OPTIONS ?=
 BIN := .venv/bin
 # A stamp: as long as it is newer than what it depends on, there is nothing to install.
 READY := .venv/.ready
+ORACLES := .venv/.oracles
 START := notebooks/00_start_here.ipynb
 
 # The processes of a test run fill the cores between them: one thread each. Nothing in a test may need the network.
@@ -20,7 +21,7 @@ TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
 UV_VERSION := 0.13.9
 TORCH_VERSION := 2.13.0
 
-.PHONY: help install lab test lint unit notebooks check lock
+.PHONY: help install oracles lab test lint unit notebooks check lock
 .DELETE_ON_ERROR:
 
 help:  ## print these lines
@@ -29,6 +30,8 @@ help:  ## print these lines
 	@sed -n '3,5s/^#//p' Makefile
 
 install: $(READY)  ## make .venv with everything pinned in requirements.lock (the others call it)
+
+oracles: $(ORACLES)  ## add the reference programs TRL and verl to .venv; their tests are skipped without
 
 # The notebook's directory listing starts at the repository, so that the reader finds hmpo_lib/ and data/ beside it.
 # PATH: `hmpo` works in a notebook's `!` line and in JupyterLab's terminal. Root must say so; without a screen there
@@ -79,6 +82,11 @@ $(READY): requirements.lock pyproject.toml .jupyter/overrides.json | $(BIN)/pyth
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --editable .
 	@mkdir -p .venv/share/jupyter/lab/settings
 	@cp .jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json
+	@touch $@
+
+# --no-deps: the list is complete, and nothing that requirements.lock pins may change.
+$(ORACLES): tests/oracles/requirements.txt $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r tests/oracles/requirements.txt
 	@touch $@
 
 # Bare Debian has no ensurepip, with which venv installs pip; there the pip of the system puts one in.
