@@ -1,4 +1,4 @@
-"""Exercises of notebook 04: the one-sided clip by hand, and the pushes that a token clip leaves."""
+"""Exercises of notebook 04: the one-sided clip in log space, and the pushes that a token clip leaves."""
 
 # Without types, as the reader sees them in the stubs:
 # mypy: allow-untyped-defs
@@ -16,40 +16,51 @@ def numbers(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-RATIOS = numbers(0.5, 0.9, 1.0, 1.1, 2.0)
 LOG_RATIOS = numbers(0.3, -0.5, 0.0, 0.9, 0.1)
+FAR = numbers(-900.0, -0.1, 0.05, 800.0)  # beyond what exp can hold
+
+
+def by_way_of_the_ratios(d, A, lo, hi):
+    """min(A r, A clip(r)) as it stands in the papers, and its logarithm."""
+    r = d.exp()
+    return (torch.minimum(A * r, A * r.clamp(lo, hi)) / A).log()
 
 
 @exercise(
     probes=[
-        (RATIOS, 1.0, 0.8, 1.2),
-        (RATIOS, -1.0, 0.8, 1.2),
-        (RATIOS, 0.5, 0.95, 1.5),
-        (RATIOS, -2.0, 0.95, 1.5),
+        (LOG_RATIOS, 1.0, 0.8, 1.2),
+        (LOG_RATIOS, -2.0, 0.8, 1.2),
+        (FAR, 0.5, 0.95, 1.5),
+        (FAR, -1.0, 0.95, 1.5),
     ],
     mistakes={
-        "That clips on both sides for either sign. Only the side on which the surrogate would gain is to be cut.": (
-            lambda r, A, lo, hi: A * r.clamp(lo, hi)
+        "That clips on both sides for either sign. One side is open: only one of the two walls stands.": (
+            lambda d, A, lo, hi: d.clamp(math.log(lo), math.log(hi))
         ),
-        "The larger of the two is taken. A careful surrogate takes the smaller one.": (
-            lambda r, A, lo, hi: torch.maximum(A * r, A * r.clamp(lo, hi))
+        "The walls are exchanged, as if the larger of the two were taken. For A > 0 the smaller one is min(r, hi).": (
+            lambda d, A, lo, hi: d.clamp(min=math.log(lo)) if A > 0 else d.clamp(max=math.log(hi))
         ),
-        "Right for A > 0. For A < 0 the smaller *ratio* is the larger surrogate: multiply by A first, then compare.": (
-            lambda r, A, lo, hi: A * torch.minimum(r, r.clamp(lo, hi))
+        "Right for A > 0. For A < 0 the smaller *surrogate* has the larger ratio: there the wall is at lo.": (
+            lambda d, A, lo, hi: d.clamp(max=math.log(hi))
         ),
-        "The advantage is missing: compare A times the ratio with A times the clipped ratio.": (
-            lambda r, A, lo, hi: torch.minimum(r, r.clamp(lo, hi))
+        "The numbers in d are log-ratios, and lo and hi are ratios: clip at their logarithms.": (
+            lambda d, A, lo, hi: d.clamp(max=hi) if A > 0 else d.clamp(min=lo)
+        ),
+        "Right as long as exp can hold it, but exp(800) is infinite. Clip the log-ratios themselves.": (
+            by_way_of_the_ratios
         ),
     },
-    insight="For A > 0 this is A · min(r, hi), for A < 0 it is A · max(r, lo): each sign has one wall.",
+    insight="Each sign has one wall, and in log space nothing overflows on the way to it.",
 )
-def one_sided_clip(r, A, lo, hi):
-    """The clipped surrogate of each token ratio, min(A r, A clip(r, lo, hi)).
+def heard_log_ratios(d, A, lo, hi):
+    """What a clip on the tokens leaves of the log-ratios d, for an advantage A.
 
-    r is a tensor of ratios, A one advantage of either sign. clip(r, lo, hi) moves a ratio below lo up to lo and one
-    above hi down to hi. The minimum is taken for each ratio by itself.
+    For each ratio r = exp(d) the clip takes the smaller one of A r and A clip(r, lo, hi). Return
+    the logarithm of the ratio that is left. Stay in log space: exp(800) is infinite.
     """
-    return torch.minimum(A * r, A * r.clamp(lo, hi))
+    if A > 0:
+        return d.clamp(max=math.log(hi))
+    return d.clamp(min=math.log(lo))
 
 
 @exercise(
@@ -88,10 +99,10 @@ def one_sided_clip(r, A, lo, hi):
     insight="A blocked token is not pushed, yet its clipped ratio still decides how hard the others are.",
 )
 def clipped_pushes(d, p, hi):
-    """The push on each token of a completion with A = 1, whose tokens are clipped at hi before the mean.
+    """The push on each token of a completion with A = 1, whose tokens are clipped at hi.
 
-    d holds the log-ratios, p is the exponent. Clip first; the push is then the mean of what is left times the token's
-    weight in it, and 0 for a token above hi. `log_power_mean` and `power_mean_weights` take log-ratios.
+    d holds the log-ratios, p is the exponent. Clip first. The push is the mean of what is left,
+    times the token's weight in it, and 0 for a token above hi.
     """
     heard = d.clamp(max=math.log(hi))
     push = log_power_mean(heard, p).exp() * power_mean_weights(heard, p)
