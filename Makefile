@@ -76,12 +76,15 @@ lock: $(BIN)/python  ## renew requirements.lock from pyproject.toml
 # --- the environment -------------------------------------------------------------------------------------------------
 
 # The news pop-up of JupyterLab is turned off in this environment only, not in the reader's own settings.
-$(READY): requirements.lock pyproject.toml .jupyter/overrides.json | $(BIN)/python
+# So is the wait of a slider's small messages for the page's acknowledgement (see the file).
+$(READY): requirements.lock pyproject.toml .jupyter/overrides.json .jupyter/jupyter_server_config.py | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock \
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --editable .
 	@mkdir -p .venv/share/jupyter/lab/settings
 	@cp .jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json
+	@mkdir -p .venv/etc/jupyter
+	@cp .jupyter/jupyter_server_config.py .venv/etc/jupyter/jupyter_server_config.py
 	@touch $@
 
 # --no-deps: the list is complete, and nothing that requirements.lock pins may change.

@@ -1,17 +1,21 @@
 """Canvases, panels and predictions, without a browser."""
 
+import gc
 import io
 import math
 import re
 import subprocess
 import sys
+import tracemalloc
 
 import ipywidgets as widgets
+import numpy as np
 import pytest
 from PIL import Image
 
 from hmpo_lib.teach import MEAN_STYLES, Canvas, Panel, label_ticks, p_label, p_slider, predict, slider, tidy_axes
 from hmpo_lib.teach.panels import WIDGET_VIEW
+from hmpo_lib.teach.plotting import quick_png
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -76,6 +80,11 @@ def test_png_has_the_promised_size(small):
     assert Image.open(io.BytesIO(canvas.png(small=small))).size == (602, 194)
 
 
+def test_quick_png_is_the_same_pixel_by_pixel_as_pillow_reads_it():
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 4), dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(quick_png(pixels)))), pixels)
+
+
 def test_small_png_is_smaller_and_looks_the_same():
     canvas, _ = line_canvas()
     large, small = canvas.png(), canvas.png(small=True)
@@ -115,6 +124,33 @@ def test_moving_a_control_changes_picture_caption_and_alt_and_moving_back_restor
     assert all(a != b for a, b in zip(first, second, strict=True))
     panel.controls["x"].value = 1.0
     assert (panel.picture.image.value, panel.picture.caption.value) == first
+
+
+def test_thousand_moves_leave_nothing_behind():
+    panel = square_panel()
+    figure, x = panel.picture._canvas.figure, panel.controls["x"]
+
+    def held():
+        gc.collect()
+        models = len(widgets.Widget.get_manager_state()["state"])
+        return len(figure.findobj()), models, len(gc.get_objects()), tracemalloc.get_traced_memory()[0]
+
+    def move(times):
+        for k in range(times):
+            x.value = (k % 21 - 10) / 4
+        panel.reset_button.click()
+
+    tracemalloc.start()
+    try:
+        move(100)
+        artists, models, objects, memory = held()
+        move(1000)
+        artists_after, models_after, objects_after, memory_after = held()
+    finally:
+        tracemalloc.stop()
+    assert (artists_after, models_after) == (artists, models)
+    assert objects_after - objects < 100  # callbacks, artists or lists: not one in ten moves
+    assert memory_after - memory < 300_000  # bytes, which Python's own cache of names may fill; a picture has 5,000
 
 
 def test_image_has_a_fixed_size_and_its_words_are_escaped():
@@ -246,6 +282,16 @@ def test_prediction_hides_the_answer_until_one_is_chosen_and_shows_it_once():
     question.choice.value = "2"
     question.choice.value = "1"
     assert question.widget.children.count(panel.widget) == 1
+
+
+@pytest.mark.usefixtures("slow_mode")
+def test_choice_stands_in_words_beside_the_answer_and_follows_the_buttons():
+    question = predict("How much?", ["<1", "2"], "Two.")
+    question.choice.value = "<1"
+    assert question.widget.children[2] is question.chosen
+    assert "You chose: <b>&lt;1</b>" in question.chosen.value
+    question.choice.value = "2"
+    assert "You chose: <b>2</b>" in question.chosen.value
 
 
 def test_prediction_is_revealed_in_fast_mode(monkeypatch):

@@ -9,6 +9,17 @@ import ipywidgets as widgets
 from hmpo_lib.teach.live import fast_mode
 from hmpo_lib.teach.panels import Panel, live_bundle
 
+OPTIONS_CLASS = "hmpo-options"
+
+# Toggle buttons are of one width and one line, and cut off whatever is longer.
+OPTIONS_STYLE = f"""<style>
+.{OPTIONS_CLASS} .widget-toggle-button {{
+  width: auto; max-width: 100%; height: auto; padding: 4px 10px;
+  white-space: normal; text-align: left; line-height: 1.4;
+}}
+.{OPTIONS_CLASS} .widget-toggle-button.mod-active {{ background: var(--jp-brand-color1, #1976d2); color: white; }}
+</style>"""
+
 
 class Prediction:
     """A question with options, whose answer stays hidden until the reader has chosen. Nothing is stored or graded.
@@ -18,12 +29,16 @@ class Prediction:
 
     def __init__(self, question: str, options: Sequence[str], reveal: Panel[Any] | str) -> None:
         self.choice = widgets.ToggleButtons(options=list(options), value=None)
-        self.widget = widgets.VBox([widgets.HTML(f"<b>{html.escape(question)}</b>"), self.choice])
+        self.choice.add_class(OPTIONS_CLASS)
+        self.chosen = widgets.HTML()
+        self.widget = widgets.VBox(
+            [widgets.HTML(OPTIONS_STYLE + _paragraph(f"<b>{html.escape(question)}</b>")), self.choice]
+        )
         self._question = question
         self._reveal = reveal
         if fast_mode():
             self.show_answer()
-        self.choice.observe(lambda change: self.show_answer(), names="value")
+        self.choice.observe(self._on_choice, names="value")
 
     @property
     def answered(self) -> bool:
@@ -33,8 +48,15 @@ class Prediction:
     def show_answer(self) -> None:
         """Show what was hidden, below the options."""
         if not self.answered:
-            answer = widgets.HTML(html.escape(self._reveal)) if isinstance(self._reveal, str) else self._reveal.widget
-            self.widget.children = (*self.widget.children, answer)
+            if isinstance(self._reveal, str):
+                answer = widgets.HTML(_paragraph(html.escape(self._reveal)))
+            else:
+                answer = self._reveal.widget
+            self.widget.children = (*self.widget.children, self.chosen, answer)
+
+    def _on_choice(self, change: Any) -> None:
+        self.chosen.value = _paragraph(f"You chose: <b>{html.escape(self.choice.value)}</b>")
+        self.show_answer()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         options = " / ".join(self.choice.options)
@@ -46,6 +68,11 @@ class Prediction:
             f"<details><summary>Choose first, then open this.</summary>{hidden}</details>"
         )
         return live_bundle(self.widget, {"text/html": folded, "text/plain": f"{self._question} {options}"})
+
+
+def _paragraph(content: str) -> str:
+    """HTML that may wrap: by itself the HTML widget sets its lines as far apart as buttons."""
+    return f'<div style="line-height: 1.4">{content}</div>'
 
 
 def predict(question: str, options: Sequence[str], reveal: Panel[Any] | str) -> Prediction:
