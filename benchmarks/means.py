@@ -5,6 +5,7 @@
 
 The naive version, log(mean(exp(p d))) / p by plain operations, is neither accurate near p = 0 nor safe from overflow;
 it is the price that one would pay anyway. "log mean" is the masked mean of the log-ratios: all that p = 0 needs.
+"hmpo ∂p" has the gradient by p as well, which a learned exponent needs and nothing else.
 """
 
 import argparse
@@ -54,6 +55,7 @@ VARIANTS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "log mean": log_mean,
     "naive": naive,
     "hmpo": lambda d, mask, p: log_power_mean(d, p, mask),
+    "hmpo ∂p": lambda d, mask, p: log_power_mean(d, torch.full((len(d),), p, requires_grad=True), mask),
 }
 
 
@@ -62,7 +64,12 @@ def print_times(rounds: int) -> None:
     print(f"{torch.get_num_threads()} threads, {rounds} rounds; naive takes 1 at p = 1")
     for spread in SPREADS:
         d, mask = inputs(spread)
-        cases = [("log mean", 0.0), ("naive", 1.0), *(("hmpo", p) for p in EXPONENTS)]
+        cases = [
+            ("log mean", 0.0),
+            ("naive", 1.0),
+            *(("hmpo", p) for p in EXPONENTS),
+            *(("hmpo ∂p", p) for p in (0.01, 1.0)),
+        ]
         seconds: dict[tuple[str, float], list[float]] = {case: [] for case in cases}
         for _ in range(rounds + 1):
             for name, p in cases:
