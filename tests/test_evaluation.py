@@ -21,6 +21,31 @@ def test_interquartile_mean_is_the_trimmed_mean_of_scipy(shape):
     assert interquartile_mean(table).item() == pytest.approx(expected)
 
 
+# Ten and eight runs on three tasks, and what rliable 1.2.0 says of them (its bootstrap with 50,000 resamples). It cannot
+# be asked live: its dependency arch does not start with the pandas that TRL brings.
+FIRST = torch.tensor(
+    [[-2.31, -0.37, -1.06], [1.0, -0.88, -1.28], [-0.62, -0.87, -1.3], [1.52, 0.32, 2.02], [1.14, -1.23, 0.52],
+     [-0.95, -0.09, 0.56], [-0.01, -1.22, -1.27], [-1.12, -1.75, 1.04], [0.65, 0.15, -1.15], [1.87, -0.31, 0.24]],
+    dtype=torch.float64,
+)  # fmt: skip
+SECOND = torch.tensor(
+    [[0.67, 0.11, -2.85], [0.19, 2.0, -0.37], [-0.29, 3.13, -1.46], [1.31, 0.43, -1.06], [0.19, 0.62, -0.22],
+     [-0.29, 0.35, 1.77], [1.31, 1.15, 0.41], [1.0, 0.68, 0.23]],
+    dtype=torch.float64,
+)  # fmt: skip
+
+
+def test_numbers_are_those_of_rliable():
+    assert interquartile_mean(FIRST).item() == pytest.approx(-0.3525)
+    assert interquartile_mean(SECOND).item() == pytest.approx(0.38833333333333336)
+    assert probability_of_improvement(FIRST, SECOND) == pytest.approx(0.3375)
+    estimate, low, high = bootstrap_interval(FIRST, resamples=20_000)
+    assert estimate == pytest.approx(-0.3525)
+    assert (low, high) == pytest.approx((-0.8125, 0.1525), abs=0.02)
+    pooled = bootstrap_interval(FIRST.flatten(), resamples=20_000)  # tasks mixed up: another interval
+    assert abs(pooled.low - low) > 0.02 or abs(pooled.high - high) > 0.02
+
+
 def test_one_wild_run_moves_the_mean_and_not_the_interquartile_mean():
     table = scores(12, 1)
     wild = table.clone()

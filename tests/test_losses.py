@@ -111,6 +111,21 @@ def test_what_stands_under_the_mask_changes_neither_loss_nor_gradient(objective)
 
 
 @pytest.mark.parametrize("objective", every_cell(), ids=str)
+def test_the_order_of_tokens_and_of_completions_changes_nothing(objective):
+    tokens = torch.tensor([3, 1, 0, 2])
+    turned = fixture_loss(
+        objective,
+        logprobs=(OLD + RATIOS.log()).flip(0)[:, tokens],
+        old_logprobs=OLD.flip(0)[:, tokens],
+        advantages=ADVANTAGES.flip(0),
+        completion_mask=MASK.flip(0)[:, tokens],
+    )
+    expected = fixture_loss(objective)
+    torch.testing.assert_close(turned.loss, expected.loss)
+    torch.testing.assert_close(turned.metrics, expected.metrics)
+
+
+@pytest.mark.parametrize("objective", every_cell(), ids=str)
 def test_an_empty_completion_changes_nothing(objective):
     objective = dataclasses.replace(objective, max_length=4 if objective.length_weight == "constant" else None)
     with_empty = policy_loss(
