@@ -5,6 +5,7 @@ a seed's curve is the same, bit by bit, whatever runs beside it.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -67,7 +68,7 @@ def learn(
         raise ValueError(
             f"{learned[0]} learns its p: expected a p that is given or solved for; fine_tune can learn one."
         )
-    start = torch.zeros(bandit.length, 1, bandit.tokens) if start_logits is None else start_logits.float()
+    start = (torch.zeros(bandit.length, 1, bandit.tokens) if start_logits is None else start_logits).float()
     logits = {name: start.expand(len(seeds), *start.shape).clone() for name in methods}
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     table = reward_table(bandit)
@@ -76,7 +77,8 @@ def learn(
     for step in range(steps):
         if step % minibatches == 0:
             size = (batch * minibatches, bandit.length + 1)
-            uniforms = torch.stack([torch.rand(size, generator=generator) for generator in generators])
+            # Of one kind whatever torch's default is: a seed means the same numbers in every program.
+            uniforms = torch.stack([torch.rand(size, generator=own, dtype=torch.float32) for own in generators])
             rollouts = {name: _sample(bandit, method, logits[name], uniforms) for name, method in methods.items()}
         part = slice((step % minibatches) * batch, (step % minibatches + 1) * batch)
         for name, method in methods.items():
@@ -145,8 +147,10 @@ def exact_rewards(table: Tensor, logits: Tensor) -> Tensor:
         contexts, tokens = probabilities.shape[-2:]
         if values.shape[1] == tokens:  # the first choice
             return (values * probabilities[:, 0]).sum(-1)
-        values = values.view(len(logits), -1, contexts, tokens) * probabilities.unsqueeze(1)
-        values = values.sum(-1).flatten(1)
+        values = values.view(len(logits), -1, contexts, tokens)
+        # Token by token: more than twice as fast as a sum over a last dimension this short.
+        terms = zip(values.unbind(-1), probabilities.unsqueeze(1).unbind(-1), strict=True)
+        values = functools.reduce(torch.add, (value * probability for value, probability in terms)).flatten(1)
     raise AssertionError("a policy has at least one choice")
 
 

@@ -64,6 +64,17 @@ def test_a_seeds_curve_is_the_same_bit_by_bit_whatever_runs_beside_it():
     assert not torch.equal(many.expected_reward[place, 4], many.expected_reward[place, 5])
 
 
+def test_a_seed_means_the_same_numbers_whatever_the_default_dtype():
+    few = {"hmpo": METHODS["hmpo"]}
+    first = learn(world(), few, seeds=[3], steps=4, minibatches=2, batch=16)
+    torch.set_default_dtype(torch.float64)
+    try:
+        second = learn(world(), few, seeds=[3], steps=4, minibatches=2, batch=16)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(first.expected_reward, second.expected_reward)
+
+
 def test_every_method_improves_and_starts_at_the_exact_reward_of_its_start():
     bandit = world(ends=True)
     curves = learn(bandit, METHODS_HERE, seeds=range(4), steps=30, batch=32, minibatches=2, learning_rate=2.0)

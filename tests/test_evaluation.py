@@ -21,7 +21,7 @@ def test_interquartile_mean_is_the_trimmed_mean_of_scipy(shape):
     assert interquartile_mean(table).item() == pytest.approx(expected)
 
 
-# Ten and eight runs on three tasks, and what rliable 1.2.0 says of them (its bootstrap with 50,000 resamples). It cannot
+# Ten and eight runs on three tasks, and what rliable 1.2.0 says of them (bootstrap with 50,000 resamples). It cannot
 # be asked live: its dependency arch does not start with the pandas that TRL brings.
 FIRST = torch.tensor(
     [[-2.31, -0.37, -1.06], [1.0, -0.88, -1.28], [-0.62, -0.87, -1.3], [1.52, 0.32, 2.02], [1.14, -1.23, 0.52],

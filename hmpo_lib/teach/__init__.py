@@ -1,6 +1,9 @@
 """Panels, predictions, live runs and figures for the notebooks."""
 
 from hmpo_lib.teach.balance import balance_explorer
+from hmpo_lib.teach.bandit_live import learning_live
+from hmpo_lib.teach.bandit_plots import bandit_explorer
+from hmpo_lib.teach.bandit_traces import load_bandit_traces
 from hmpo_lib.teach.divergence_plots import divergence_explorer
 from hmpo_lib.teach.exercises import check
 from hmpo_lib.teach.exploding_token import exploding_explorer
@@ -16,7 +19,9 @@ from hmpo_lib.teach.predictions import predict
 from hmpo_lib.teach.pushes import push_explorer
 from hmpo_lib.teach.ratio_plots import four_ratios_explorer
 from hmpo_lib.teach.recorded_ratios import load_recorded_ratios, recorded_explorer
+from hmpo_lib.teach.sign_flip import flip_explorer
 from hmpo_lib.teach.simulated_ratios import length_explorer, weights_explorer
+from hmpo_lib.teach.stability_plots import stability_explorer
 
 __all__ = [
     "MEAN_STYLES",
@@ -24,13 +29,17 @@ __all__ = [
     "LiveRun",
     "Panel",
     "balance_explorer",
+    "bandit_explorer",
     "check",
     "divergence_explorer",
     "exploding_explorer",
     "fast_mode",
+    "flip_explorer",
     "four_ratios_explorer",
     "label_ticks",
+    "learning_live",
     "length_explorer",
+    "load_bandit_traces",
     "load_recorded_ratios",
     "method_cube",
     "p_label",
@@ -42,6 +51,7 @@ __all__ = [
     "push_explorer",
     "recorded_explorer",
     "slider",
+    "stability_explorer",
     "start_panel",
     "tidy_axes",
     "token_strip_explorer",

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hmpo_lib.lm.tasks import MAX_COMPLETION_LENGTH, is_worked
 from hmpo_lib.lm.records import StepRecord
+from hmpo_lib.lm.tasks import MAX_COMPLETION_LENGTH, is_worked
 from hmpo_lib.lm.training import FineTuneConfig, fine_tune
 from hmpo_lib.means import log_power_mean
 from hmpo_lib.teach.live import LiveRun
