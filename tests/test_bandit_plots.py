@@ -17,10 +17,10 @@ from scipy.special import softmax
 from hmpo_lib import Objective
 from hmpo_lib.bandits import gradient_statistics, sequence_bandit
 from hmpo_lib.evaluation import bootstrap_interval
-from hmpo_lib.teach.bandit_figures import BINS, LIMIT, bin_shares
-from hmpo_lib.teach.bandit_live import learn_worlds, learning_live
-from hmpo_lib.teach.bandit_plots import PESSIMISTIC, bandit_caption, bandit_explorer, first_world, view_bandits
-from hmpo_lib.teach.bandit_traces import (
+from hmpo_lib.teach.figures.bandit_figures import BINS, LIMIT, bin_shares
+from hmpo_lib.teach.figures.bandit_live import learn_worlds, learning_live
+from hmpo_lib.teach.figures.bandit_plots import PESSIMISTIC, bandit_caption, bandit_explorer, first_world, view_bandits
+from hmpo_lib.teach.figures.bandit_traces import (
     CLIPS,
     CURVE_STEPS,
     EXPONENTS,
@@ -35,10 +35,10 @@ from hmpo_lib.teach.bandit_traces import (
     mean_intervals,
     stability_frontier,
 )
-from hmpo_lib.teach.bandit_worlds import KINDS, log_ratio_spread, random_world, signed_gradients, take_steps
+from hmpo_lib.teach.figures.bandit_worlds import KINDS, log_ratio_spread, random_world, signed_gradients, take_steps
+from hmpo_lib.teach.figures.sign_flip import flip_caption, flip_explorer, view_flip
+from hmpo_lib.teach.figures.stability_plots import STYLES, stability_explorer, view_stability
 from hmpo_lib.teach.plotting import MEAN_STYLES
-from hmpo_lib.teach.sign_flip import flip_caption, flip_explorer, view_flip
-from hmpo_lib.teach.stability_plots import STYLES, stability_explorer, view_stability
 
 from .sweeps import ink_on_the_edge
 
@@ -317,7 +317,7 @@ def test_traces_can_be_another_file_and_a_missing_one_is_said(traces, tmp_path):
     path = tmp_path / "own.safetensors"
     save_file({name: table.half() for name, table in traces._asdict().items()}, path)
     torch.testing.assert_close(load_bandit_traces(str(path)).errors, traces.errors)
-    with pytest.raises(FileNotFoundError, match="data/results/ has them"):
+    with pytest.raises(FileNotFoundError, match="data/results/ has it"):
         load_bandit_traces(tmp_path / "none.safetensors")
 
 

@@ -9,10 +9,10 @@ from scipy.special import softmax
 from scipy.stats import pmean
 
 from hmpo_lib.teach import power_mean_explorer, push_explorer, start_panel
-from hmpo_lib.teach.explorers import START_RATIOS, power_mean_alt, power_mean_caption, start_verdict
+from hmpo_lib.teach.figures.explorers import START_RATIOS, power_mean_alt, power_mean_caption, start_verdict
+from hmpo_lib.teach.figures.power_mean_plots import view_power_mean
+from hmpo_lib.teach.figures.pushes import push_verdict, view_pushes
 from hmpo_lib.teach.plotting import round_numbers
-from hmpo_lib.teach.power_mean_plots import view_power_mean
-from hmpo_lib.teach.pushes import push_verdict, view_pushes
 
 STOPS = [-math.inf, *np.arange(-5, 5.25, 0.25).tolist(), math.inf]
 RATIO_SETS = [

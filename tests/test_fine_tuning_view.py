@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hmpo_lib.lm import FineTuneConfig, load_base_model
-from hmpo_lib.teach.fine_tuning import (
+from hmpo_lib.teach.figures.fine_tuning import (
     BINS,
     LARGEST_RATIO,
     completion_means,

@@ -17,9 +17,9 @@ from scipy.stats import gmean, hmean
 from hmpo_lib import arithmetic_harmonic_mean
 from hmpo_lib.teach import Canvas, balance_explorer, pincer_animation, pincer_explorer
 from hmpo_lib.teach.animations import Animation
-from hmpo_lib.teach.balance import balance_caption, balance_verdict, view_balance
-from hmpo_lib.teach.iteration_plots import STEPS, pincer_alt, pincer_caption, view_pincer
-from hmpo_lib.teach.pincer import common_start, count_digits, decimals
+from hmpo_lib.teach.figures.balance import balance_caption, balance_verdict, view_balance
+from hmpo_lib.teach.figures.iteration_plots import STEPS, pincer_alt, pincer_caption, view_pincer
+from hmpo_lib.teach.figures.pincer import common_start, count_digits, decimals
 
 PAIRS = [(4.0, 9.0), (1.0, 2.0), (0.1, 20.0), (19.9, 20.0), (0.1, 0.2)]
 

@@ -12,10 +12,10 @@ from scipy.stats import pmean
 
 from hmpo_lib import METHODS, Objective, policy_loss
 from hmpo_lib.teach import exploding_explorer, method_cube, token_strip_explorer
-from hmpo_lib.teach.clipped_pushes import autograd_pushes, strip_alt, strip_caption, strip_verdict, view_strip
-from hmpo_lib.teach.exploding_token import GRID, RANGE, TOKENS, exploding_alt, exploding_caption, view_exploding
-from hmpo_lib.teach.exploding_token import value_and_share as exploding_value_and_share
-from hmpo_lib.teach.loss_plots import LARGEST_STALENESS, STRIP_RATIOS
+from hmpo_lib.teach.figures.clipped_pushes import autograd_pushes, strip_alt, strip_caption, strip_verdict, view_strip
+from hmpo_lib.teach.figures.exploding_token import GRID, RANGE, TOKENS, exploding_alt, exploding_caption, view_exploding
+from hmpo_lib.teach.figures.exploding_token import value_and_share as exploding_value_and_share
+from hmpo_lib.teach.figures.loss_plots import LARGEST_STALENESS, STRIP_RATIOS
 
 EXPONENTS = [-5.0, -1.0, -0.25, 0.0, 0.25, 1.0, 5.0]
 STOPS = [-math.inf, *EXPONENTS, math.inf]
@@ -75,7 +75,7 @@ def test_formula_beside_the_strip_would_show_a_wrong_gradient(monkeypatch):
     def unclipped(log_ratios, advantage, objective):
         return autograd_pushes(log_ratios, advantage, dataclasses.replace(objective, clip=None, clip_range=None))
 
-    monkeypatch.setattr("hmpo_lib.teach.clipped_pushes.autograd_pushes", unclipped)
+    monkeypatch.setattr("hmpo_lib.teach.figures.clipped_pushes.autograd_pushes", unclipped)
     for p, advantage in itertools.product(EXPONENTS, SIGNS):
         assert view_strip(STRIP_RATIOS, p, 0.2, 4, advantage, "token").difference > 1e-3
 

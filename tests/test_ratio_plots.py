@@ -22,10 +22,10 @@ from hmpo_lib.teach import (
     recorded_explorer,
     weights_explorer,
 )
-from hmpo_lib.teach.divergence_plots import EXPONENTS, NEW, OLD, expected_mean, log_mean_error, view_divergence
-from hmpo_lib.teach.ratio_plots import RATIO_STYLES, number, parse_probabilities, view_four_ratios
-from hmpo_lib.teach.recorded_ratios import BINS, LIMIT, RECORDED, STAGES, bin_shares, view_recorded
-from hmpo_lib.teach.simulated_ratios import COMPLETIONS, LENGTHS, simulate, view_length, view_weights
+from hmpo_lib.teach.figures.divergence_plots import EXPONENTS, NEW, OLD, expected_mean, log_mean_error, view_divergence
+from hmpo_lib.teach.figures.ratio_plots import RATIO_STYLES, number, parse_probabilities, view_four_ratios
+from hmpo_lib.teach.figures.recorded_ratios import BINS, LIMIT, RECORDED, STAGES, bin_shares, view_recorded
+from hmpo_lib.teach.figures.simulated_ratios import COMPLETIONS, LENGTHS, simulate, view_length, view_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 PROBABILITIES = ("0.5", "1, 1, 1, 1, 1, 1, 1, 1, 1, 1", "1e-9 0.5; 1e-300,1", "0.9, 0.5, 0.6, 0.8, 0.3")
@@ -208,7 +208,7 @@ def test_what_was_not_recorded_is_refused_with_what_was(recorded, stage, stalene
 
 
 def test_missing_recording_is_said_with_where_to_find_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="data/results/ has them"):
+    with pytest.raises(FileNotFoundError, match="data/results/ has it"):
         load_recorded_ratios(tmp_path / "none.safetensors")
 
 

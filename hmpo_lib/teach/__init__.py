@@ -1,27 +1,27 @@
 """Panels, predictions, live runs and figures for the notebooks."""
 
-from hmpo_lib.teach.balance import balance_explorer
-from hmpo_lib.teach.bandit_live import learning_live
-from hmpo_lib.teach.bandit_plots import bandit_explorer
-from hmpo_lib.teach.bandit_traces import load_bandit_traces
-from hmpo_lib.teach.divergence_plots import divergence_explorer
 from hmpo_lib.teach.exercises import check
-from hmpo_lib.teach.exploding_token import exploding_explorer
-from hmpo_lib.teach.explorers import power_mean_explorer, start_panel
-from hmpo_lib.teach.iteration_plots import pincer_explorer
+from hmpo_lib.teach.figures.balance import balance_explorer
+from hmpo_lib.teach.figures.bandit_live import learning_live
+from hmpo_lib.teach.figures.bandit_plots import bandit_explorer
+from hmpo_lib.teach.figures.bandit_traces import load_bandit_traces
+from hmpo_lib.teach.figures.divergence_plots import divergence_explorer
+from hmpo_lib.teach.figures.exploding_token import exploding_explorer
+from hmpo_lib.teach.figures.explorers import power_mean_explorer, start_panel
+from hmpo_lib.teach.figures.iteration_plots import pincer_explorer
+from hmpo_lib.teach.figures.loss_plots import token_strip_explorer
+from hmpo_lib.teach.figures.method_cube import method_cube
+from hmpo_lib.teach.figures.pincer import pincer_animation
+from hmpo_lib.teach.figures.pushes import push_explorer
+from hmpo_lib.teach.figures.ratio_plots import four_ratios_explorer
+from hmpo_lib.teach.figures.recorded_ratios import load_recorded_ratios, recorded_explorer
+from hmpo_lib.teach.figures.sign_flip import flip_explorer
+from hmpo_lib.teach.figures.simulated_ratios import length_explorer, weights_explorer
+from hmpo_lib.teach.figures.stability_plots import stability_explorer
 from hmpo_lib.teach.live import LiveRun, fast_mode
-from hmpo_lib.teach.loss_plots import token_strip_explorer
-from hmpo_lib.teach.method_cube import method_cube
 from hmpo_lib.teach.panels import Panel, p_label, p_slider, slider
-from hmpo_lib.teach.pincer import pincer_animation
 from hmpo_lib.teach.plotting import MEAN_STYLES, Canvas, label_ticks, tidy_axes
 from hmpo_lib.teach.predictions import predict
-from hmpo_lib.teach.pushes import push_explorer
-from hmpo_lib.teach.ratio_plots import four_ratios_explorer
-from hmpo_lib.teach.recorded_ratios import load_recorded_ratios, recorded_explorer
-from hmpo_lib.teach.sign_flip import flip_explorer
-from hmpo_lib.teach.simulated_ratios import length_explorer, weights_explorer
-from hmpo_lib.teach.stability_plots import stability_explorer
 
 __all__ = [
     "MEAN_STYLES",

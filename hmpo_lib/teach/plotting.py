@@ -174,6 +174,15 @@ def label_ticks(axes: Axes, ticks: Sequence[float], labels: Sequence[str] | None
     chosen.set_ticks([], minor=True)
 
 
+def signed(value: float) -> str:
+    """A push with its sign and three digits, and a minus sign as long as the plus.
+
+    >>> signed(-0.125), signed(1e-9)
+    ('−0.125', '0')
+    """
+    return f"{value:+.3f}".replace("-", "−") if abs(value) >= 5e-4 else "0"
+
+
 def round_numbers(low: float, high: float) -> list[float]:
     """Ticks for a logarithmic axis: the coarsest of 1, of 1-2-5, of all digits, of equal steps that gives four."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)

@@ -8,18 +8,17 @@ import ipywidgets as widgets
 from matplotlib.patches import Rectangle
 
 from hmpo_lib.objectives import Clip
-from hmpo_lib.teach.clipped_pushes import (
+from hmpo_lib.teach.figures.clipped_pushes import (
     GIVEN_STALENESS,
     StripView,
-    signed,
     strip_alt,
     strip_caption,
     strip_verdict,
     view_strip,
 )
+from hmpo_lib.teach.figures.power_mean_plots import log_of
 from hmpo_lib.teach.panels import Panel, p_slider, slider
-from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, SKY_BLUE, VERMILLION, Canvas, label_ticks, tidy_axes
-from hmpo_lib.teach.power_mean_plots import log_of
+from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, SKY_BLUE, VERMILLION, Canvas, label_ticks, signed, tidy_axes
 
 # Eight tokens of a completion, four optimizer steps after they were sampled. Chosen so that every mean, either sign of
 # the advantage and either place of the clip shows something of its own.

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from hmpo_lib.means import log_power_mean
 from hmpo_lib.ratios import renyi_divergence
+from hmpo_lib.teach.figures.power_mean_plots import NAMED
 from hmpo_lib.teach.panels import FIGURE_SPACE, Panel, p_label, slider
 from hmpo_lib.teach.plotting import BLACK, GREY, ORANGE, SKY_BLUE, Canvas, label_ticks, tidy_axes
-from hmpo_lib.teach.power_mean_plots import NAMED
 
 OLD, NEW = (0.5, 0.3, 0.2), (0.4, 0.4, 0.2)
 SAMPLES = (10, 100, 1000, 10_000, 100_000)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hmpo_lib.bandits import SequenceBandit, sequence_logprobs, sequence_probabilities
 from hmpo_lib.means import log_power_mean, power_mean_weights
-from hmpo_lib.teach.bandit_worlds import log_ratio_spread, signed_gradients
+from hmpo_lib.teach.figures.bandit_worlds import log_ratio_spread, signed_gradients
 from hmpo_lib.teach.panels import FIGURE_SPACE, Panel, p_label, slider
 from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, VERMILLION, Canvas, label_ticks, round_numbers, tidy_axes
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import ipywidgets as widgets
 
+from hmpo_lib.teach.figures.power_mean_plots import view_power_mean
 from hmpo_lib.teach.panels import Panel, slider
 from hmpo_lib.teach.plotting import BLACK, GREY, MEAN_STYLES, SKY_BLUE, Canvas, label_ticks, tidy_axes
-from hmpo_lib.teach.power_mean_plots import view_power_mean
 
 MEANS = ("harmonic", "geometric", "arithmetic")
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from hmpo_lib.ratios import effective_sample_size
+from hmpo_lib.teach.figures.ratio_plots import RATIO_STYLES, number
 from hmpo_lib.teach.panels import Panel, slider
 from hmpo_lib.teach.plotting import BLACK, GREY, Canvas, label_ticks, tidy_axes
-from hmpo_lib.teach.ratio_plots import RATIO_STYLES, number
 
 COMPLETIONS = 1000
 LENGTHS = (1, 2, 3, 5, 7, *range(10, 401, 10))

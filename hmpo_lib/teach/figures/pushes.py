@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import ipywidgets as widgets
 
 from hmpo_lib.means import log_power_mean, power_mean_weights
+from hmpo_lib.teach.figures.power_mean_plots import log_of
 from hmpo_lib.teach.panels import Panel, p_label, p_slider
-from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, VERMILLION, Canvas, label_ticks, round_numbers, tidy_axes
-from hmpo_lib.teach.power_mean_plots import log_of
+from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, VERMILLION, Canvas, label_ticks, round_numbers, signed, tidy_axes
 
 STEP = 0.4  # how far a push of 1 moves a log-ratio in the figure
 
@@ -50,21 +50,17 @@ def push_caption(view: PushView) -> str:
     hardest = max(view.pushes, key=abs)
     alike = max(map(abs, view.pushes)) - min(map(abs, view.pushes)) < 1e-9
     where = "on every token" if alike else f"on the token at {view.ratios[view.pushes.index(hardest)]:g}"
-    return f"{p_label(view.p)}, {_sign(view)}: the hardest push, {_signed(hardest)}, is {where}; {push_verdict(view)}."
+    return f"{p_label(view.p)}, {_sign(view)}: the hardest push, {signed(hardest)}, is {where}; {push_verdict(view)}."
 
 
 def push_alt(view: PushView) -> str:
     """The arrows in words."""
-    arrows = ", ".join(f"{ratio:g}: {_signed(push)}" for ratio, push in zip(view.ratios, view.pushes, strict=True))
+    arrows = ", ".join(f"{ratio:g}: {signed(push)}" for ratio, push in zip(view.ratios, view.pushes, strict=True))
     return f"One arrow for each token from its ratio, as long as its push: {arrows}; {push_verdict(view)}."
 
 
 def _sign(view: PushView) -> str:
     return "A = +1" if view.advantage > 0 else "A = −1"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−") if abs(value) >= 5e-4 else "0"
 
 
 def push_explorer(ratios: Sequence[float], *, p: float = -1.0) -> Panel[PushView]:
@@ -104,7 +100,7 @@ def push_explorer(ratios: Sequence[float], *, p: float = -1.0) -> Panel[PushView
         arrows.set_UVC([STEP * push for push in view.pushes], zeros)
         arrows.set_color(colour)
         for label, start, push in zip(labels, starts, view.pushes, strict=True):
-            label.set(text=_signed(push), x=start + STEP * push / 2, color=colour)
+            label.set(text=signed(push), x=start + STEP * push / 2, color=colour)
         verdict.set_text(push_verdict(view))
 
     sign = widgets.ToggleButtons(options=[("advantage A = +1", 1.0), ("advantage A = −1", -1.0)], value=1.0)

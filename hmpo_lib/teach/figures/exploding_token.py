@@ -8,10 +8,10 @@ import torch
 
 from hmpo_lib.losses import policy_surrogates
 from hmpo_lib.objectives import Clip, Objective
-from hmpo_lib.teach.loss_plots import CLIPS, SIGNS
+from hmpo_lib.teach.figures.loss_plots import CLIPS, SIGNS
+from hmpo_lib.teach.figures.power_mean_plots import NAMED
 from hmpo_lib.teach.panels import Panel, slider
 from hmpo_lib.teach.plotting import BLACK, GREY, Canvas, label_ticks, tidy_axes
-from hmpo_lib.teach.power_mean_plots import NAMED
 
 TOKENS = 8
 LARGEST = 20.0  # of the odd token's |log-ratio|

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmpo_lib.teach.bandit_traces import CURVE_STEPS, EXPONENTS
+from hmpo_lib.teach.figures.bandit_traces import CURVE_STEPS, EXPONENTS
 from hmpo_lib.teach.plotting import (
     BLACK,
     FONT_SIZE,

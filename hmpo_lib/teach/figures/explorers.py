@@ -5,9 +5,7 @@ Data in, words and artists out; the pictures themselves are in `power_mean_plots
 
 from collections.abc import Sequence
 
-from hmpo_lib.teach.panels import Panel, p_label, p_slider
-from hmpo_lib.teach.plotting import GREEN, GREY, ORANGE, Canvas
-from hmpo_lib.teach.power_mean_plots import (
+from hmpo_lib.teach.figures.power_mean_plots import (
     LARGEST_P,
     PowerMeanView,
     draw_curve,
@@ -16,6 +14,8 @@ from hmpo_lib.teach.power_mean_plots import (
     log_of,
     view_power_mean,
 )
+from hmpo_lib.teach.panels import Panel, p_label, p_slider
+from hmpo_lib.teach.plotting import GREEN, GREY, ORANGE, Canvas
 
 # Six tokens of one answer: five have become a little more likely, or nearly stayed, and one much less likely. Chosen so
 # that the arithmetic mean is above 1 and the harmonic and geometric means are below.

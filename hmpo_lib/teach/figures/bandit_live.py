@@ -10,9 +10,9 @@ from hmpo_lib.bandit_learning import learn
 from hmpo_lib.bandits import expected_reward
 from hmpo_lib.methods import Method
 from hmpo_lib.objectives import Clip, Objective
-from hmpo_lib.teach.bandit_figures import NAMED, draw_curves
-from hmpo_lib.teach.bandit_traces import CLIPS, CURVE_STEPS, LEARNING_RATE, mean_intervals
-from hmpo_lib.teach.bandit_worlds import random_world
+from hmpo_lib.teach.figures.bandit_figures import NAMED, draw_curves
+from hmpo_lib.teach.figures.bandit_traces import CLIPS, CURVE_STEPS, LEARNING_RATE, mean_intervals
+from hmpo_lib.teach.figures.bandit_worlds import random_world
 from hmpo_lib.teach.live import LiveRun
 from hmpo_lib.teach.panels import p_label
 from hmpo_lib.teach.plotting import Canvas

@@ -10,7 +10,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from hmpo_lib.iterations import arithmetic_harmonic_mean
 from hmpo_lib.teach.animations import Animation
-from hmpo_lib.teach.iteration_plots import look_of
+from hmpo_lib.teach.figures.iteration_plots import look_of
 from hmpo_lib.teach.plotting import BLACK, GREY, MEAN_STYLES, Canvas, label_ticks, tidy_axes
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from hmpo_lib.bandits import sequence_logprobs, sequence_probabilities
 from hmpo_lib.means import log_power_mean
-from hmpo_lib.teach.bandit_figures import NAMED, PESSIMISTIC, bin_shares, draw_curves, draw_plane, draw_ratios
-from hmpo_lib.teach.bandit_traces import (
+from hmpo_lib.teach.figures.bandit_figures import NAMED, PESSIMISTIC, bin_shares, draw_curves, draw_plane, draw_ratios
+from hmpo_lib.teach.figures.bandit_traces import (
     CLIPS,
     CURVE_STEPS,
     EXPONENTS,
@@ -19,10 +19,10 @@ from hmpo_lib.teach.bandit_traces import (
     BanditTraces,
     mean_intervals,
 )
-from hmpo_lib.teach.bandit_worlds import KINDS, random_world, take_steps
+from hmpo_lib.teach.figures.bandit_worlds import KINDS, random_world, take_steps
+from hmpo_lib.teach.figures.sign_flip import exponent_slider
 from hmpo_lib.teach.panels import Panel, p_label, slider
 from hmpo_lib.teach.plotting import Canvas
-from hmpo_lib.teach.sign_flip import exponent_slider
 
 
 @dataclass(frozen=True)

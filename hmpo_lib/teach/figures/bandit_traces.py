@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-RECORDED = Path(__file__).resolve().parents[2] / "data" / "results" / "bandits.safetensors"
+from hmpo_lib.teach.recordings import load_recording, recording_path
+
+RECORDED = recording_path("bandits.safetensors")
 
 EXPONENTS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 LENGTHS = (1, 2, 4, 6)
@@ -50,12 +51,7 @@ def load_bandit_traces(path: str | Path = RECORDED) -> BanditTraces:
     >>> load_bandit_traces().errors.shape[-1]  # worlds
     20
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"no traces of bandits at {path}: run the notebook inside the repository, whose folder data/results/ has "
-            "them, or give the path of the file."
-        )
-    return BanditTraces(**{name: table.double() for name, table in load_file(path).items()})
+    return BanditTraces(**{name: table.double() for name, table in load_recording(path).items()})
 
 
 def mean_intervals(values: Tensor) -> Tensor:

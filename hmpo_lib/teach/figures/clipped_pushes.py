@@ -10,8 +10,9 @@ from torch import Tensor
 from hmpo_lib.losses import policy_loss
 from hmpo_lib.means import log_power_mean
 from hmpo_lib.objectives import Clip, Objective
+from hmpo_lib.teach.figures.power_mean_plots import log_of
 from hmpo_lib.teach.panels import p_label
-from hmpo_lib.teach.power_mean_plots import log_of
+from hmpo_lib.teach.plotting import signed
 
 GIVEN_STALENESS = 4  # optimizer steps after which the given ratios hold
 
@@ -140,12 +141,3 @@ def strip_alt(view: StripView) -> str:
         f"A strip of tokens, each with its ratio and its push: {tokens}. "
         f"Beside them their mean, {view.mean:.3f}{left}. {strip_setting(view)}."
     )
-
-
-def signed(value: float) -> str:
-    """A push with its sign and three digits.
-
-    >>> signed(-0.125), signed(1e-9)
-    ('−0.125', '0')
-    """
-    return f"{value:+.3f}".replace("-", "−") if abs(value) >= 5e-4 else "0"

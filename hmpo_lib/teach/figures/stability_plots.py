@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import ipywidgets as widgets
 
-from hmpo_lib.teach.bandit_traces import (
+from hmpo_lib.teach.figures.bandit_traces import (
     RATE_METHODS,
     RATE_STALENESS,
     RATES,
@@ -13,7 +13,7 @@ from hmpo_lib.teach.bandit_traces import (
     mean_intervals,
     stability_frontier,
 )
-from hmpo_lib.teach.bandit_worlds import KINDS
+from hmpo_lib.teach.figures.bandit_worlds import KINDS
 from hmpo_lib.teach.panels import Panel, slider
 from hmpo_lib.teach.plotting import GREY, MEAN_STYLES, PURPLE, Canvas, MeanStyle, label_ticks, tidy_axes
 

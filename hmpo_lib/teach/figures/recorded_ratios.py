@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 import ipywidgets as widgets
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from hmpo_lib.ratios import sequence_log_ratios
+from hmpo_lib.teach.figures.ratio_plots import RATIO_STYLES
 from hmpo_lib.teach.panels import Panel, slider
 from hmpo_lib.teach.plotting import GREY, Canvas, label_ticks, tidy_axes
-from hmpo_lib.teach.ratio_plots import RATIO_STYLES
+from hmpo_lib.teach.recordings import load_recording, recording_path
 
-RECORDED = Path(__file__).resolve().parents[2] / "data" / "results" / "recorded_ratios.safetensors"
+RECORDED = recording_path("recorded_ratios.safetensors")
 
 STAGES = ("start of training", "after 40 rollouts")
 LENGTHS = {"all lengths": (1, 40), "1 to 4": (1, 4), "17 to 24": (17, 24), "25 to 32": (25, 32), "33 to 40": (33, 40)}
@@ -114,12 +114,7 @@ def load_recorded_ratios(path: str | Path = RECORDED) -> RecordedRatios:
     >>> load_recorded_ratios().at("after 40 rollouts", 4).log_ratios.shape
     torch.Size([1024, 40])
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"no recorded ratios at {path}: run the notebook inside the repository, whose folder data/results/ has "
-            "them, or give the path of the file."
-        )
-    return RecordedRatios(**load_file(path))
+    return RecordedRatios(**load_recording(path))
 
 
 @dataclass(frozen=True)
