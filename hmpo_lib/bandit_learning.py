@@ -76,9 +76,7 @@ def learn(
     spreads: dict[str, list[Tensor]] = {name: [] for name in methods}
     for step in range(steps):
         if step % minibatches == 0:
-            size = (batch * minibatches, bandit.length + 1)
-            # Of one kind whatever torch's default is: a seed means the same numbers in every program.
-            uniforms = torch.stack([torch.rand(size, generator=own, dtype=torch.float32) for own in generators])
+            uniforms = _uniforms(generators, batch * minibatches, bandit)
             rollouts = {name: _sample(bandit, method, logits[name], uniforms) for name, method in methods.items()}
         part = slice((step % minibatches) * batch, (step % minibatches + 1) * batch)
         for name, method in methods.items():
@@ -91,6 +89,41 @@ def learn(
         torch.stack([torch.stack(spread, dim=1) for spread in spreads.values()]),
         torch.stack(list(logits.values())),
     )
+
+
+def sampled_gradients(
+    bandit: SequenceBandit,
+    method: Method,
+    logits: Tensor,
+    old_logits: Tensor,
+    *,
+    seeds: Sequence[int],
+    batch: int = 64,
+) -> Tensor:
+    """The gradient of a method's surrogate from one sampled batch a seed, ``[seeds, T, C, K]``: Monte Carlo.
+
+    For what `gradient_statistics` cannot sum up: advantages normalized within the batch. Their mean over seeds has a
+    standard error of std / √seeds.
+
+    Args:
+        bandit: the world.
+        method: its advantages are normalized over the batch as it says.
+        logits: ``[T, C, K]``, of the policy being trained.
+        old_logits: ``[T, C, K]``, of the policy that samples.
+        seeds: one batch each.
+        batch: sequences.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    uniforms = _uniforms(generators, batch, bandit)
+    old, new = (policy.float().expand(len(seeds), *policy.shape) for policy in (old_logits, logits))
+    return _gradient(bandit, method, new, _sample(bandit, method, old, uniforms), slice(None), 0.0)[0]
+
+
+def _uniforms(generators: Sequence[torch.Generator], count: int, bandit: SequenceBandit) -> Tensor:
+    """Random numbers for the choices and the risk of ``count`` sequences a seed, ``[seeds, count, T + 1]``."""
+    size = (count, bandit.length + 1)
+    # Of one kind whatever torch's default is: a seed means the same numbers in every program.
+    return torch.stack([torch.rand(size, generator=own, dtype=torch.float32) for own in generators])
 
 
 class _Rollout(NamedTuple):

@@ -6,8 +6,21 @@ import pytest
 import torch
 
 from hmpo_lib import METHODS, LearnableExponent, Method, Objective
-from hmpo_lib.bandit_learning import draw_rewards, exact_rewards, learn, reward_table, sample_sequences
-from hmpo_lib.bandits import bernoulli_bandit, expected_reward, sequence_bandit, sequence_probabilities
+from hmpo_lib.bandit_learning import (
+    draw_rewards,
+    exact_rewards,
+    learn,
+    reward_table,
+    sample_sequences,
+    sampled_gradients,
+)
+from hmpo_lib.bandits import (
+    bernoulli_bandit,
+    expected_reward,
+    gradient_statistics,
+    sequence_bandit,
+    sequence_probabilities,
+)
 
 
 def world(**changes):
@@ -99,6 +112,24 @@ def test_on_the_first_step_of_each_rollout_no_ratio_has_moved_and_no_mean_matter
     by_name = dict(zip(METHODS_HERE, curves.expected_reward, strict=True))
     torch.testing.assert_close(by_name["grpo"][:, 1], by_name["hmpo"][:, 1])
     assert not torch.allclose(by_name["grpo"][:, -1], by_name["hmpo"][:, -1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["grpo", "hmpo"])
+def test_sampled_gradients_agree_with_the_exact_one_where_there_is_one(name):
+    bandit = world()
+    generator = torch.Generator().manual_seed(3)
+    old = torch.randn(4, 1, 3, generator=generator, dtype=torch.float64)
+    new = old + 0.2 * torch.randn(4, 1, 3, generator=generator, dtype=torch.float64)
+    method = dataclasses.replace(METHODS[name], advantage_scale="none")
+    batch, seeds = 256, range(200)
+    samples = sampled_gradients(bandit, method, new, old, seeds=seeds, batch=batch)
+    exact = gradient_statistics(bandit, new, old, method.objective)
+    error = samples.std(dim=0) / len(seeds) ** 0.5
+    # The batch's own mean reward for a baseline shrinks the gradient by 1 − 1/batch.
+    assert ((samples.mean(dim=0) - (1 - 1 / batch) * exact.expected).abs() <= 4 * error + 1e-6).all()
+    assert ((samples.mean(dim=0) + exact.expected).abs() > 4 * error).any()  # a flipped sign would be seen
+    normalized = sampled_gradients(bandit, METHODS[name], new, old, seeds=seeds, batch=batch)
+    assert not torch.allclose(normalized.mean(dim=0), samples.mean(dim=0), rtol=0.05)
 
 
 def test_policies_may_look_at_the_token_before():
