@@ -195,7 +195,7 @@ def _gradient(
     seeds, size = advantages.shape
     leaf = logits.detach().requires_grad_()
     logprobs = sequence_logprobs(leaf, sequences)
-    log_ratios = (logprobs.detach() - old_logprobs) * mask
+    log_ratios = torch.where(mask, logprobs.detach() - old_logprobs, 0.0)
     flat = [tensor.flatten(0, 1) for tensor in (logprobs, old_logprobs, advantages, mask)]
     objective = method.objective
     if method.p_schedule is not None:

@@ -160,7 +160,12 @@ def context_rows(sequences: Tensor, contexts: int) -> Tensor:
 
 def sequence_probabilities(bandit: SequenceBandit, logits: Tensor) -> Tensor:
     """``[N]``: how likely a policy is to produce each sequence; sums to 1."""
-    return (sequence_logprobs(logits, bandit.sequences) * bandit.mask).sum(dim=-1).exp()
+    return _masked_sum(sequence_logprobs(logits, bandit.sequences), bandit.mask).exp()
+
+
+def _masked_sum(values: Tensor, mask: Tensor) -> Tensor:
+    """Over the choices; what stands after an end may be −inf, and 0 · inf is nan."""
+    return torch.where(mask, values, 0.0).sum(dim=-1)
 
 
 def expected_reward(bandit: SequenceBandit, logits: Tensor) -> Tensor:
@@ -201,9 +206,9 @@ def gradient_statistics(
     """
     leaf = logits.detach().double().requires_grad_()
     old_logprobs = sequence_logprobs(old_logits.detach().double(), bandit.sequences)
-    old = (old_logprobs * bandit.mask).sum(dim=1).exp()
+    old = _masked_sum(old_logprobs, bandit.mask).exp()
     logprobs = sequence_logprobs(leaf, bandit.sequences)
-    if bool(((old == 0) & ((logprobs * bandit.mask).sum(dim=1) > -torch.inf)).any()):
+    if bool(((old == 0) & (_masked_sum(logprobs, bandit.mask) > -torch.inf)).any()):
         raise ValueError(
             "old_logits gives probability 0 to a sequence that logits may produce: expected a sampling policy that can "
             "produce all of them, since a ratio would be infinite; mix it with the uniform policy."
@@ -232,12 +237,13 @@ def _pushes(
 ) -> Tensor:
     """Each sequence's own gradient by the logits, ``[N, T, C, K]``."""
     tokens = logprobs.detach().requires_grad_()
+    sampled = bandit.mask & (old > 0).unsqueeze(1)  # what neither policy does has no ratio
     if objective is None:
-        surrogates = advantages * ((tokens - old_logprobs) * bandit.mask).sum(dim=1).exp()
+        surrogates = advantages * _masked_sum(tokens - old_logprobs, sampled).exp()
     else:
         lengths = bandit.mask.sum(dim=1).double()
         weights = length_weights(objective, lengths, (old * lengths).sum(), bandit.length)
-        surrogates = weights * policy_surrogates(tokens, old_logprobs, advantages, bandit.mask, objective)
+        surrogates = weights * policy_surrogates(tokens, old_logprobs, advantages, sampled, objective)
     (by_token,) = torch.autograd.grad(surrogates.sum(), tokens)
     # d log π(x_t) / d logits = onehot(x_t) − π, in the row of x_t's context.
     contexts = logits.shape[1]

@@ -24,12 +24,12 @@ def interquartile_mean(scores: Tensor) -> Tensor:
     """Mean of the middle half of all scores: the lowest and the highest quarter, rounded down, are left out.
 
     Args:
-        scores: ``[..., runs, tasks]``; runs and tasks are pooled.
+        scores: ``[..., runs, tasks]`` or ``[runs]``; runs and tasks are pooled.
 
     >>> interquartile_mean(torch.tensor([[0.0], [1.0], [2.0], [99.0]]))
     tensor(1.5000)
     """
-    ordered = scores.flatten(-2).sort(dim=-1).values
+    ordered = _real(torch.atleast_2d(scores)).flatten(-2).sort(dim=-1).values
     cut = ordered.shape[-1] // 4
     return ordered[..., cut : ordered.shape[-1] - cut].mean(dim=-1)
 
@@ -110,4 +110,9 @@ def pass_at_k(samples: int, right: int, k: int) -> float:
 def _two_dimensional(scores: Tensor) -> Tensor:
     if scores.dim() not in (1, 2) or scores.numel() == 0:
         raise ValueError(f"scores has shape {tuple(scores.shape)}: expected [runs] or [runs, tasks], not empty.")
-    return scores.view(len(scores), -1)
+    return _real(scores.view(len(scores), -1))
+
+
+def _real(scores: Tensor) -> Tensor:
+    """Counts and truth values are scores too; their mean is a float."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))

@@ -87,11 +87,17 @@ def _iterate(a: Any, b: Any, lower: Callable[[Any, Any], Any], max_steps: int, t
     if max_steps < 0 or not tolerance >= 0:
         raise ValueError(f"max_steps = {max_steps}, tolerance = {tolerance}: expected numbers that are not negative.")
     x, y = _positive("a", a), _positive("b", b)
+    x, y = _as_precise(x, y), _as_precise(y, x)
     history = [(x, y)]
     while len(history) <= max_steps and abs(x - y) > tolerance * max(x, y):
         x, y = _middle(x, y), lower(x, y)
         history.append((x, y))
     return MeanIteration(max(x, y), tuple(history), len(history) - 1)
+
+
+def _as_precise(x: Any, other: Any) -> Any:
+    """x itself, or as an `mpmath.mpf` where the other number is one: the root of a float has 16 digits only."""
+    return type(other)(x) if isinstance(x, float) and hasattr(other, "sqrt") else x
 
 
 def _middle(x: Any, y: Any) -> Any:

@@ -58,7 +58,8 @@ def kl_penalty(
         )
     mask = completion_mask.bool()
     # Before any arithmetic: what stands at a masked place must not reach even a gradient.
-    x = torch.where(mask, logprobs, 0.0) - torch.where(mask, ref_logprobs.detach(), 0.0)
+    work = torch.promote_types(torch.promote_types(logprobs.dtype, ref_logprobs.dtype), torch.float32)
+    x = torch.where(mask, logprobs.to(work), 0.0) - torch.where(mask, ref_logprobs.detach().to(work), 0.0)
     per_token = {"k1": lambda: x, "k2": lambda: x.square() / 2, "k3": lambda: torch.expm1(-x) + x}[estimator]()
     lengths = mask.sum(dim=1)
     per_completion = per_token.sum(dim=1) / lengths.clamp(min=1)

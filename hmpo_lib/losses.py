@@ -37,7 +37,7 @@ def policy_loss(
     Args:
         logprobs: ``[batch, time]``, natural logarithms, of the sampled tokens under the policy being trained.
         old_logprobs: ``[batch, time]``, under the policy that sampled. No gradient flows into it.
-        advantages: ``[batch]``.
+        advantages: ``[batch]``. No gradient flows into them.
         completion_mask: ``[batch, time]``, true (or 1) on completion tokens, eos included. What stands elsewhere,
             inf and nan included, changes neither loss nor gradient.
         objective: the cell of the cube.
@@ -100,7 +100,7 @@ def _surrogates(
     mask = completion_mask.bool()
     work = torch.promote_types(torch.promote_types(logprobs.dtype, old_logprobs.dtype), torch.float32)
     zero = torch.zeros((), dtype=work, device=logprobs.device)
-    log_ratios = torch.where(mask, logprobs.to(work), zero) - torch.where(mask, old_logprobs.to(work), zero)
+    log_ratios = torch.where(mask, logprobs.to(work), zero) - torch.where(mask, old_logprobs.detach().to(work), zero)
     log_ratios = torch.where(mask, log_ratios, zero)
     advantages = torch.where(mask.any(dim=1), advantages.to(work).detach(), zero)
 

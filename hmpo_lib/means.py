@@ -44,6 +44,7 @@ def log_power_mean(log_x: Tensor, p: float | Tensor, mask: Tensor | None = None,
 
     Raises:
         ValueError: p is nan, or the shapes do not fit.
+        IndexError: ``log_x`` has no dimension ``dim``.
 
     >>> log_power_mean(torch.tensor([0.5, 1.0, 1.5]).log(), -1.0).exp()  # 9/11
     tensor(0.8182)
@@ -63,7 +64,7 @@ def power_mean(x: Tensor, p: float | Tensor, mask: Tensor | None = None, dim: in
     tensor(2.8284)
     """
     x = _float32_at_least(x)
-    counted = x if mask is None else torch.where(mask.bool(), x, torch.ones_like(x))
+    counted = x if mask is None else torch.where(_fitting(mask, x), x, 1.0)
     if not bool((counted > 0).all()):
         raise ValueError(
             f"power_mean needs positive numbers, got a smallest entry of {counted.min().item():g}: "
@@ -93,21 +94,27 @@ def _as_rows(log_x: Tensor, p: float | Tensor, mask: Tensor | None, dim: int) ->
     p = torch.as_tensor(p, dtype=log_x.dtype, device=log_x.device)
     if bool(p.isnan().any()):
         raise ValueError("p is nan: expected a real number or ±inf, the exponent of the power mean.")
+    n = log_x.size(dim)  # before the slices below, which would take any dim
     reduced = log_x.shape[:dim] + log_x.shape[dim:][1:]
     if not _broadcasts(p.shape, reduced):
         raise ValueError(
             f"p has shape {tuple(p.shape)}, expected one number or a shape that broadcasts to {tuple(reduced)}, "
             f"which is log_x's shape {tuple(log_x.shape)} without dim {dim}."
         )
-    if mask is None:
-        mask = torch.ones((), dtype=torch.bool, device=log_x.device)
-    elif not _broadcasts(mask.shape, log_x.shape):
-        raise ValueError(
-            f"mask has shape {tuple(mask.shape)}, expected one that broadcasts to log_x's {tuple(log_x.shape)}."
-        )
-    n = log_x.shape[dim]
-    rows, mask = (x.expand(log_x.shape).movedim(dim, -1).reshape(-1, n) for x in (log_x, mask.bool()))
+    mask = torch.ones((), dtype=torch.bool, device=log_x.device) if mask is None else _fitting(mask, log_x)
+    shape = (math.prod(reduced), n)  # not (-1, n), which means nothing at n = 0
+    rows, mask = (x.expand(log_x.shape).movedim(dim, -1).reshape(shape) for x in (log_x, mask))
     return rows, p.expand(reduced).reshape(-1, 1), mask
+
+
+def _fitting(mask: Tensor, x: Tensor) -> Tensor:
+    """The mask as truth values, if its shape fits."""
+    if not _broadcasts(mask.shape, x.shape):
+        raise ValueError(
+            f"mask has shape {tuple(mask.shape)}, expected one that broadcasts to {tuple(x.shape)}, the shape of what "
+            "is averaged."
+        )
+    return mask.bool()
 
 
 def _float32_at_least(x: Tensor) -> Tensor:
@@ -170,7 +177,8 @@ def _values(log_x: Tensor, p: Tensor, mask: Tensor) -> Tensor:
 def _regimes(p: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
     """Where p is so near 0 that p · d would lose digits to underflow, and where |p| times the spread of d is small."""
     is_zero = p.abs() < torch.finfo(p.dtype).tiny / torch.finfo(p.dtype).eps
-    return is_zero, is_zero | (p.abs() * spread < _SMALL)
+    # A row without entries has a spread of −inf, which must not make p = ±inf a small one.
+    return is_zero, is_zero | (p.abs() * spread.clamp(min=0) < _SMALL)
 
 
 class _LogPowerMean(torch.autograd.Function):
@@ -211,7 +219,7 @@ def _slopes(log_x: Tensor, p: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
     if bool(is_small.any()):
         near = _slopes_near_zero(log_x, torch.where(is_small, p, 0.0), mask, count)
     if not bool(is_small.all()):
-        kl = -torch.special.entr(weights).sum(-1, keepdim=True) + count.log()
+        kl = torch.special.xlogy(weights, weights * count).sum(-1, keepdim=True)  # log n apart would drown a small one
         far = kl / torch.where(is_small, 1.0, p) ** 2
     return torch.where(is_small, near, far)
 

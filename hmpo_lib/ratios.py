@@ -54,9 +54,14 @@ def log_arithmetic_harmonic_mean(log_ratios: Tensor, steps: int, mask: Tensor | 
         log_ratios: as in `log_power_mean`, with ``mask`` and ``dim``.
         steps: how many, from 0.
 
+    Raises:
+        ValueError: a negative number of steps.
+
     >>> log_arithmetic_harmonic_mean(torch.tensor([1.0, 1.0, 8.0]).log(), 9).exp()  # the geometric mean is 2
     tensor(2.1693)
     """
+    if steps < 0:
+        raise ValueError(f"steps = {steps}: expected a number from 0; 0 is the arithmetic mean.")
     a, h = (log_power_mean(log_ratios, p, mask, dim) for p in (1.0, -1.0))
     for _ in range(steps):
         middle = torch.logaddexp(a, h) - math.log(2)

@@ -88,6 +88,24 @@ def test_a_seed_means_the_same_numbers_whatever_the_default_dtype():
     assert torch.equal(first.expected_reward, second.expected_reward)
 
 
+def test_proportional_length_weights_are_relative_to_the_seeds_own_mean_length():
+    few = {"dapo": METHODS["dapo"]}
+    many = learn(world(ends=True), few, seeds=range(5), steps=4, batch=8)
+    alone = learn(world(ends=True), few, seeds=[3], steps=4, batch=8)
+    assert torch.equal(many.logits[0, 3], alone.logits[0, 0])
+
+
+def test_a_schedule_is_told_how_far_the_run_is():
+    seen = []
+
+    def schedule(progress, log_ratios, completion_mask, advantages):
+        seen.append(progress)
+        return 0.0
+
+    learn(world(), {"watched": Method(Objective(0.0), "test", p_schedule=schedule)}, seeds=[0], steps=5)
+    assert seen == [0, 0.25, 0.5, 0.75, 1]
+
+
 def test_every_method_improves_and_starts_at_the_exact_reward_of_its_start():
     bandit = world(ends=True)
     curves = learn(bandit, METHODS_HERE, seeds=range(4), steps=30, batch=32, minibatches=2, learning_rate=2.0)
@@ -130,6 +148,13 @@ def test_sampled_gradients_agree_with_the_exact_one_where_there_is_one(name):
     assert ((samples.mean(dim=0) + exact.expected).abs() > 4 * error).any()  # a flipped sign would be seen
     normalized = sampled_gradients(bandit, METHODS[name], new, old, seeds=seeds, batch=batch)
     assert not torch.allclose(normalized.mean(dim=0), samples.mean(dim=0), rtol=0.05)
+
+
+def test_a_policy_that_cannot_end_later_learns_from_finite_numbers():
+    start = torch.tensor([[[0.3, 0.3, 0.4]], [[0.5, 0.5, 0.0]], [[0.2, 0.3, 0.5]], [[0.2, 0.3, 0.5]]]).log()
+    curves = learn(world(ends=True), METHODS_HERE, seeds=[0], steps=4, minibatches=2, start_logits=start)
+    assert curves.expected_reward.isfinite().all()
+    assert curves.log_ratio_spread.isfinite().all()
 
 
 def test_policies_may_look_at_the_token_before():

@@ -35,7 +35,7 @@ from hmpo_lib.teach.figures.bandit_traces import (
     mean_intervals,
     stability_frontier,
 )
-from hmpo_lib.teach.figures.bandit_worlds import KINDS, log_ratio_spread, random_world, signed_gradients, take_steps
+from hmpo_lib.teach.figures.bandit_worlds import KINDS, log_ratio_variance, random_world, signed_gradients, take_steps
 from hmpo_lib.teach.figures.sign_flip import flip_caption, flip_explorer, view_flip
 from hmpo_lib.teach.figures.stability_plots import STYLES, stability_explorer, view_stability
 from hmpo_lib.teach.plotting import MEAN_STYLES
@@ -149,16 +149,16 @@ def test_change_of_the_spread_is_that_of_a_small_step(p, turned):
     view = view_flip(bandit, new, old, p, turned)
     assert view.p_bad == (-p if turned else p)
     parts = expected_gradients(bandit.rewards, new, old, lambda advantage: p if advantage > 0 else view.p_bad)
-    before = log_ratio_spread(bandit, new, old)
+    before = log_ratio_variance(bandit, new, old)
     for part, rate in zip(parts, (view.good_rate, view.bad_rate), strict=True):
         moved = new + 1e-6 * 4 * torch.from_numpy(part).unsqueeze(1)
-        assert ((log_ratio_spread(bandit, moved, old) / before - 1) / 1e-6).item() == pytest.approx(rate, abs=1e-4)
+        assert ((log_ratio_variance(bandit, moved, old) / before - 1) / 1e-6).item() == pytest.approx(rate, abs=1e-4)
 
 
 def test_spread_is_the_expected_variance_within_a_sequence():
     bandit, new, old = small_case()
     by_hand = sum(chance * np.log(r).var() for chance, _, r, _, _ in by_loops(bandit.rewards, new, old, 1.0))
-    assert log_ratio_spread(bandit, new, old).item() == pytest.approx(by_hand)
+    assert log_ratio_variance(bandit, new, old).item() == pytest.approx(by_hand)
 
 
 @pytest.mark.parametrize("p", [-1.0, 1.0])

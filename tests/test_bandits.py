@@ -234,6 +234,34 @@ def test_a_sampling_policy_that_excludes_what_the_new_one_does_is_refused():
     assert gradient_statistics(bandit, old, new, Objective(1.0)).variance.isfinite()
 
 
+def test_a_policy_that_cannot_end_later_still_has_probabilities():
+    bandit = world(ends=True)
+    never_late = torch.tensor([[[0.3, 0.3, 0.4]], [[0.5, 0.5, 0.0]], [[0.2, 0.3, 0.5]]], dtype=DOUBLE)
+    policy = policy_logits(never_late)
+    found = sequence_probabilities(bandit, policy)
+    probabilities = dict(zip(map(tuple, bandit.sequences.tolist()), found, strict=True))
+    assert probabilities[2, 2, 2].item() == pytest.approx(0.4)  # it ends at once: what it would do next is not asked
+    assert probabilities[0, 2, 2] == 0
+    assert sum(probabilities.values()).item() == pytest.approx(1)
+    product = gradient_statistics(bandit, policy, policy, None)
+    torch.testing.assert_close(product.expected, product.true)
+
+
+@pytest.mark.parametrize("objective", [None, Objective(-1.0), Objective(1.0, "token", (0.8, 1.2))])
+def test_what_neither_policy_does_changes_nothing(objective):
+    def reward(x, mask):
+        return (x == 0).sum(dim=1).double()
+
+    small, large = (sequence_bandit(reward, tokens=k, length=2) for k in (2, 3))
+    new, old = (torch.tensor([[row], [[0.3, 0.7]]], dtype=DOUBLE) for row in ([0.4, 0.6], [0.5, 0.5]))
+    expected = gradient_statistics(small, policy_logits(new), policy_logits(old), objective)
+    wider = [policy_logits(torch.nn.functional.pad(policy, (0, 1))) for policy in (new, old)]
+    found = gradient_statistics(large, *wider, objective)
+    torch.testing.assert_close(found.expected[..., :2], expected.expected)
+    torch.testing.assert_close(found.variance, expected.variance)
+    assert (found.expected[..., 2] == 0).all()
+
+
 def test_rewards_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="expected finite rewards"):
         sequence_bandit(lambda x, mask: torch.full((len(x),), np.inf), tokens=2, length=2)

@@ -82,6 +82,13 @@ def test_error_is_told_by_type_message_and_the_readers_own_line_without_a_traceb
     )
 
 
+def test_long_error_message_is_cut():
+    def fails(numbers):
+        raise ValueError("x" * 5000)
+
+    assert len(average.check(fails).text) < 500
+
+
 def test_error_inside_a_library_is_told_by_the_line_that_called_it():
     verdict = average.check(lambda numbers: json.loads("no number"))
     assert "JSONDecodeError" in verdict.text

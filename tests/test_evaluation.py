@@ -46,6 +46,14 @@ def test_numbers_are_those_of_rliable():
     assert abs(pooled.low - low) > 0.02 or abs(pooled.high - high) > 0.02
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float16])
+def test_counts_and_truth_values_are_scores_too(dtype):
+    right, other = torch.tensor([1, 0, 1, 1, 0]), torch.tensor([0, 0, 1, 0, 1])
+    assert interquartile_mean(right.to(dtype)) == interquartile_mean(right.float())
+    assert bootstrap_interval(right.to(dtype), resamples=50) == bootstrap_interval(right.float(), resamples=50)
+    assert probability_of_improvement(right.to(dtype), other.to(dtype)) == pytest.approx((9 + 12 / 2) / 25)
+
+
 def test_one_wild_run_moves_the_mean_and_not_the_interquartile_mean():
     table = scores(12, 1)
     wild = table.clone()

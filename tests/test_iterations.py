@@ -137,6 +137,14 @@ def test_what_is_not_a_positive_number_is_refused_with_what_was_got(iterate, bad
             iterate(*pair)
 
 
+def test_a_plain_number_beside_an_mpmath_one_costs_no_digits():
+    with mpmath.workdps(50):
+        one, tolerance = mpmath.mpf(1), mpmath.mpf(10) ** -45
+        for pair in ((2, one), (one, 2.0)):
+            value = arithmetic_geometric_mean(*pair, tolerance=tolerance).value
+            assert abs(value - mpmath.agm(1, 2)) < mpmath.mpf(10) ** -44
+
+
 def test_fractions_are_refused_where_a_root_leaves_them():
     with pytest.raises(ValueError, match="Fraction"):
         arithmetic_geometric_mean(Fraction(1), Fraction(2))

@@ -117,6 +117,12 @@ def test_completions_are_weighted_as_in_the_policy_loss(length_weight, expected)
     assert found.item() == pytest.approx(expected)
 
 
+def test_half_precision_is_computed_in_float32():
+    logprobs, ref = torch.full((1, 3001), -1.0).bfloat16(), torch.full((1, 3001), -1.5).bfloat16()
+    found = kl_penalty(logprobs, ref, torch.ones(1, 3001), estimator="k1", length_weight="constant", max_length=1)
+    assert found.item() == 1500.5  # in bfloat16 3,001 tokens are 3,008
+
+
 def test_bad_input_is_refused_with_what_was_got():
     x = torch.zeros(2, 3)
     with pytest.raises(ValueError, match="k4"):

@@ -5,6 +5,7 @@ import itertools
 import math
 
 import pytest
+import scipy.stats
 import torch
 from torch.autograd import gradcheck
 
@@ -185,6 +186,7 @@ def test_the_ratio_cap_holds_only_where_the_advantage_is_negative():
     assert capped.metrics["blocked_fraction"].item() == pytest.approx(1 / 5)
     sequence = fixture_loss(Objective(1.0, "sequence", (0.1, 10), ratio_cap=1.5))
     assert sequence.loss.item() == pytest.approx(-(1 - 1.5) / 2)
+    assert sequence.metrics["blocked_fraction"].item() == pytest.approx(2 / 5)  # both tokens of the second
 
 
 def test_a_zero_advantage_pushes_nothing_even_where_its_ratio_overflows():
@@ -194,6 +196,17 @@ def test_a_zero_advantage_pushes_nothing_even_where_its_ratio_overflows():
     assert loss.isfinite()
     assert (logprobs.grad[0] == 0).all()
     assert logprobs.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("clip", [None, "token", "sequence"])
+def test_only_the_policy_being_trained_gets_a_gradient(clip):
+    logprobs = OLD.clone().requires_grad_()
+    advantages = ADVANTAGES.clone().requires_grad_()
+    objective = Objective(-1.0, clip, (0.8, 1.2) if clip else None)
+    # The same tensor twice: what flowed into the old log-probabilities would cancel what the new ones get.
+    fixture_loss(objective, logprobs=logprobs, old_logprobs=logprobs, advantages=advantages).loss.backward()
+    assert logprobs.grad[0, :3].tolist() == pytest.approx([-1 / 6] * 3)
+    assert advantages.grad is None
 
 
 def test_metrics_count_what_the_clip_blocks():
@@ -212,10 +225,12 @@ def test_metrics_count_what_the_clip_blocks():
     assert halved["blocked_fraction"].item() == pytest.approx(1 / 3)  # only tokens with A != 0 count
 
 
-def test_the_effective_sample_size_is_that_of_the_weights_the_loss_uses():
+def test_effective_sample_size_and_entropy_are_those_of_the_weights_the_loss_uses():
     ess = fixture_loss(Objective(1.0)).metrics["effective_sample_size"]
     # W = (1, 2, 3)/6 and (8, 5)/13: 1/(n Σ W²) = 36/42 and 169/178
     assert ess.item() == pytest.approx((36 / 42 + 169 / 178) / 2)
+    entropy = fixture_loss(Objective(1.0)).metrics["weight_entropy"]
+    assert entropy.item() == pytest.approx((scipy.stats.entropy([1, 2, 3]) + scipy.stats.entropy([8, 5])) / 2)
     clipped = fixture_loss(Objective(1.0, "token", (0.8, 1.2)))
     # 1.5 is heard as 1.2: W = (5, 10, 12)/27, 1/(3 Σ W²) = 729/807
     assert clipped.metrics["effective_sample_size"].item() == pytest.approx((729 / 807 + 169 / 178) / 2)

@@ -141,6 +141,30 @@ def test_a_row_with_nothing_to_average_is_0_without_a_gradient():
     assert d.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("p", [-math.inf, -1.0, 0.0, math.inf])
+def test_nothing_to_average_gives_the_exponent_no_gradient(p):
+    exponent = torch.full((2,), p, requires_grad=True)
+    log_power_mean(torch.tensor([[1.0, 1.0], [1.0, 2.0]]), exponent, torch.tensor([[1, 1], [0, 0]])).sum().backward()
+    assert exponent.grad.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((2, 0), -1), ((0, 2), 0), ((0, 3), -1), ((0,), 0), ((2, 0, 3), 1)])
+def test_a_dimension_without_entries_has_means_of_0(shape, dim):
+    d = torch.zeros(shape, requires_grad=True)
+    result = log_power_mean(d, -1.0, dim=dim)
+    result.sum().backward()
+    assert torch.equal(result, torch.zeros(shape).sum(dim))
+    assert d.grad.shape == power_mean_weights(d, -1.0, dim=dim).shape == shape
+
+
+def test_one_outlier_among_many_does_not_cost_the_slope_its_digits():
+    d = torch.cat([torch.tensor([-3.0]), torch.zeros(20_000)])
+    exponent = torch.tensor(1.0, requires_grad=True)
+    log_power_mean(d, exponent).backward()
+    weights = np.exp(d.numpy().astype(float))
+    assert exponent.grad.item() == pytest.approx(scipy.stats.entropy(weights, np.ones_like(weights)), rel=2e-3)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_float32(dtype):
     d = torch.linspace(-1, 1, 9).to(dtype)
@@ -170,5 +194,9 @@ def test_bad_input_is_refused_with_what_was_got():
         log_power_mean(torch.zeros(2, 3), torch.zeros(3))
     with pytest.raises(ValueError, match=r"mask has shape \(4,\)"):
         log_power_mean(torch.zeros(2, 3), 1.0, torch.ones(4))
+    with pytest.raises(ValueError, match=r"mask has shape \(2, 3\)"):
+        power_mean(torch.ones(3), 1.0, torch.ones(2, 3))
+    with pytest.raises(IndexError, match="expected to be in range"):
+        log_power_mean(torch.zeros(2, 3), 1.0, dim=2)
     with pytest.raises(ValueError, match="positive"):
         power_mean(torch.tensor([1.0, 0.0]), 1.0)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from hmpo_lib.teach import MEAN_STYLES, Canvas, Panel, label_ticks, p_label, p_slider, predict, slider, tidy_axes
 from hmpo_lib.teach.panels import WIDGET_VIEW
-from hmpo_lib.teach.plotting import quick_png
+from hmpo_lib.teach.plotting import quick_png, signed
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -267,6 +267,15 @@ def test_p_slider_reaches_both_infinities_and_names_its_stops():
 def test_p_slider_refuses_a_value_between_its_stops():
     with pytest.raises(ValueError, match=r"0\.3 is no stop"):
         p_slider(value=0.3)
+
+
+@pytest.mark.parametrize("value", [0.3, -0.7, 0.6])
+def test_p_slider_stops_at_every_multiple_of_its_step_as_one_writes_it(value):
+    assert p_slider(value=value, largest=1.0, step=0.1).value == value
+
+
+def test_a_push_that_is_no_number_is_not_shown_as_0():
+    assert signed(math.nan) == "+nan"
 
 
 @pytest.fixture

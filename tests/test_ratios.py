@@ -73,6 +73,11 @@ def test_the_stopped_arithmetic_harmonic_mean_is_the_iteration_of_the_two_means(
     assert log_arithmetic_harmonic_mean(d, steps).exp().item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_the_stopped_arithmetic_harmonic_mean_refuses_negative_steps():
+    with pytest.raises(ValueError, match="steps = -1"):
+        log_arithmetic_harmonic_mean(torch.zeros(3), -1)
+
+
 def test_the_stopped_arithmetic_harmonic_mean_has_a_gradient_and_respects_the_mask():
     d = torch.tensor([[0.0, 0.0, math.log(8), math.nan]], dtype=DOUBLE, requires_grad=True)
     mask = torch.tensor([[1, 1, 1, 0]])
@@ -200,3 +205,10 @@ def test_what_is_no_distribution_is_refused():
         renyi_divergence(good, torch.zeros(3, dtype=DOUBLE), 1.0)
     with pytest.raises(ValueError, match="nan"):
         renyi_divergence(good, good, math.nan)
+
+
+@pytest.mark.parametrize("order", [1 + 1e-12, 1 - 1e-12])
+def test_renyi_near_order_1_is_kl_to_all_digits(order):
+    old, new = distributions(0.5, 0.3, 0.2), distributions(0.4, 0.35, 0.25)
+    kl = reference_renyi(old.numpy(), new.numpy(), 1)
+    assert renyi_divergence(old, new, order).item() == pytest.approx(kl, rel=1e-9)

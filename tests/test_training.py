@@ -39,6 +39,14 @@ def test_on_the_first_step_every_ratio_is_1_and_later_they_are_not():
         assert largest < 1e-4 if record.step == 0 else largest > 1e-3
 
 
+def test_at_any_temperature_the_first_ratios_are_1():
+    assert run(temperature=0.5, rollouts=1)[0].log_ratios.abs().max() < 1e-4
+
+
+def test_holder_anneals_over_the_rollouts():
+    assert [record.p for record in run(method="holder", rollouts=3, minibatches=2)] == [2, 2, 0, 0, -2, -2]
+
+
 def test_on_policy_the_mean_cannot_matter():
     def gradient_norms(**changes):
         runs = [run(method=Method(Objective(p), "test"), rollouts=1, **changes) for p in (-1.0, 0.0, 1.0)]
@@ -67,6 +75,14 @@ def test_a_gradient_that_is_not_finite_stops_the_run_with_a_word_on_what_to_do()
         next(records)
 
 
+def test_a_reward_that_is_no_number_is_refused_with_its_prompt_and_answer():
+    with pytest.raises(ValueError, match=r"reward_fn gave nan for \('1\+2\+3=', .*expected finite rewards"):
+        run(
+            sample_prompts=lambda count, generator: ["1+2+3="] * count,
+            reward_fn=lambda prompt, completion: math.nan,
+        )
+
+
 def test_a_sampler_that_gives_too_few_prompts_is_refused():
     with pytest.raises(ValueError, match="sample_prompts gave 1 prompts: expected the 6"):
         run(sample_prompts=lambda count, generator: ["1+2+3="])
@@ -82,6 +98,13 @@ def test_each_epoch_sees_every_completion_once_and_groups_stay_whole():
         assert len(advantages) == 24
         for record in epoch:
             torch.testing.assert_close(record.advantages.view(-1, 4).mean(1), torch.zeros(len(record.advantages) // 4))
+
+
+def test_each_epoch_goes_through_the_groups_in_another_order():
+    sizes = {"rollouts": 1, "prompts": 8, "epochs": 2, "max_new_tokens": 40}
+    first, second = run(**sizes, reward_fn=lambda prompt, completion: len(completion))
+    assert sorted(first.advantages.tolist()) == sorted(second.advantages.tolist())
+    assert first.advantages.tolist() != second.advantages.tolist()
 
 
 def test_a_truncated_completion_earns_nothing_whatever_it_says():

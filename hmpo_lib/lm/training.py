@@ -105,6 +105,10 @@ def fine_tune(
         sample_prompts: (count, generator) -> prompts; default: sums.
         reward_fn: (prompt, completion) -> reward; default: 1 for the right number. A truncated completion earns 0,
             whatever it says.
+
+    Raises:
+        ValueError: a reward that is not finite, or too few prompts.
+        FloatingPointError: a gradient that is not finite.
     """
     method = config.resolved_method()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
@@ -169,8 +173,13 @@ def fine_tune(
 
 def _score(prompts: list[str], rollout: Rollout, group_size: int, reward_fn: Callable[[str, str], float]) -> Tensor:
     repeated = [prompt for prompt in prompts for _ in range(group_size)]
-    rewards = [float(reward_fn(*pair)) for pair in zip(repeated, rollout.texts, strict=True)]
-    return torch.tensor(rewards).masked_fill(rollout.truncated.cpu(), 0.0)
+    pairs = list(zip(repeated, rollout.texts, strict=True))
+    rewards = torch.tensor([float(reward_fn(*pair)) for pair in pairs]).masked_fill(rollout.truncated.cpu(), 0.0)
+    is_finite = rewards.isfinite()
+    if not bool(is_finite.all()):
+        first = int(is_finite.int().argmin())
+        raise ValueError(f"reward_fn gave {rewards[first].item()} for {pairs[first]}: expected finite rewards.")
+    return rewards
 
 
 def _summarize(rollout: Rollout, rewards: Tensor, group_size: int) -> dict[str, float]:

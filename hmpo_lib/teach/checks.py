@@ -24,6 +24,7 @@ RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 1e-6
 
 LONGEST_SHOWN = 100  # characters of a value in a message
+LONGEST_ERROR = 300  # and of what an error says
 
 
 @dataclass(frozen=True)
@@ -202,12 +203,16 @@ def shown(value: Any) -> str:
         text = "0" if abs(value) < ABSOLUTE_TOLERANCE else f"{value:.5g}"
     else:
         text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+    return _cut(text, LONGEST_SHOWN)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _describe(error: Exception, answer: Callable[..., Any]) -> str:
     """An error's type and message, and the line of the reader's own cell in which it arose."""
-    said = traceback.format_exception_only(error)[-1].strip()  # also where an error cannot say itself
+    said = _cut(traceback.format_exception_only(error)[-1].strip(), LONGEST_ERROR)  # also where it cannot say itself
     own = answer.__code__.co_filename if inspect.isfunction(answer) else None
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
     if not lines:

@@ -212,7 +212,8 @@ def p_label(p: float) -> str:
 def p_slider(*, value: float = -1.0, largest: float = 5.0, step: float = 0.25) -> Any:
     """A slider for the exponent from min over −largest..largest to max, with HMPO, GSPO and the others by name."""
     half = round(largest / step)
-    stops: Sequence[float] = [-math.inf, *(step * k for k in range(-half, half + 1)), math.inf]
+    # Rounded, since 3 · 0.1 is not the float 0.3 that one asks for.
+    stops: Sequence[float] = [-math.inf, *(round(step * k, 10) for k in range(-half, half + 1)), math.inf]
     if value not in stops:
         raise ValueError(f"value = {value} is no stop here: take a multiple of {step} up to ±{largest}, or ±inf")
     # The track gives way to a longer label: spaces on both sides keep it, and the handle on it, from jumping.

@@ -180,7 +180,7 @@ def signed(value: float) -> str:
     >>> signed(-0.125), signed(1e-9)
     ('−0.125', '0')
     """
-    return f"{value:+.3f}".replace("-", "−") if abs(value) >= 5e-4 else "0"
+    return "0" if abs(value) < 5e-4 else f"{value:+.3f}".replace("-", "−")  # so that a nan is seen
 
 
 def round_numbers(low: float, high: float) -> list[float]:

@@ -131,8 +131,9 @@ def _other_weight(objective: Objective) -> Objective:
 
 WRONG_VARIANTS: dict[str, Callable[[Batch, Objective], Tensor]] = {
     "flipped sign": lambda batch, objective: our_loss(batch._replace(advantages=-batch.advantages), objective),
+    # The ratio old / new, with its gradient: one that is given as the old policy has none.
     "swapped policies": lambda batch, objective: our_loss(
-        batch._replace(logprobs=batch.old_logprobs, old_logprobs=batch.logprobs), objective
+        batch._replace(logprobs=2 * batch.old_logprobs - batch.logprobs), objective
     ),
     "shifted mask": lambda batch, objective: our_loss(
         batch._replace(completion_mask=batch.completion_mask.roll(1, dims=1)), objective

@@ -96,7 +96,7 @@ def heard_log_ratios(d, A, lo, hi):
             lambda d, p, hi: torch.where(d > math.log(hi), 0.0, power_mean_weights(d.clamp(max=math.log(hi)), p))
         ),
     },
-    insight="A blocked token is not pushed, yet its clipped ratio still decides how hard the others are.",
+    insight="A blocked token is not pushed, but it counts: in n always, and by its clipped ratio at every p but 1.",
 )
 def clipped_pushes(d, p, hi):
     """The push on each token of a completion with A = 1, whose tokens are clipped at hi.

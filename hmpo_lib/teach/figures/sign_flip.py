@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hmpo_lib.bandits import SequenceBandit, sequence_logprobs, sequence_probabilities
 from hmpo_lib.means import log_power_mean, power_mean_weights
-from hmpo_lib.teach.figures.bandit_worlds import log_ratio_spread, signed_gradients
+from hmpo_lib.teach.figures.bandit_worlds import log_ratio_variance, signed_gradients
 from hmpo_lib.teach.panels import FIGURE_SPACE, Panel, p_label, slider
 from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, VERMILLION, Canvas, label_ticks, round_numbers, tidy_axes
 
@@ -64,7 +64,7 @@ def view_flip(bandit: SequenceBandit, logits: Tensor, old_logits: Tensor, p: flo
     p_bad = -p if turned else p
     exponents = torch.where(advantages > 0, p, p_bad)
     leaf = logits.detach().requires_grad_()
-    spread = log_ratio_spread(bandit, leaf, old_logits)
+    spread = log_ratio_variance(bandit, leaf, old_logits)
     (slope,) = torch.autograd.grad(spread, leaf)
     good_rate, bad_rate = (
         (bandit.length * (slope * part).sum() / spread).item()
