@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hmpo_lib.lm.tasks import sample_questions
+from hmpo_lib.optim import MuonAdamW
 
 WORKED_SHARE = 0.4
 
@@ -28,32 +29,26 @@ def pretrain(
 ) -> Iterator[dict[str, Any]]:
     """Trains ``model`` in place; yields ``{"step", "loss"}`` (nats per token) after each optimizer step.
 
-    Muon (torch.optim.Muon) moves the matrices inside the blocks, AdamW the rest; both follow a cosine to 0 after a
+    Muon moves the matrices inside the blocks, AdamW the rest; both follow a cosine to 0 after a
     short warm-up.
     """
     generator = torch.Generator().manual_seed(seed)
-    inside = [w for name, w in model.named_parameters() if w.dim() == 2 and ".layers." in name]
-    outside = [w for name, w in model.named_parameters() if not (w.dim() == 2 and ".layers." in name)]
-    optimizers = [
-        torch.optim.Muon(inside, lr=learning_rate, weight_decay=0.01),
-        torch.optim.AdamW(outside, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    optimizer = MuonAdamW(model, learning_rate, adamw_lr=3e-3, adjust_lr_fn="original", weight_decay=0.01)
     warmup = min(20, steps)
 
     def factor(step: int) -> float:
         decay = 0.5 * (1 + math.cos(math.pi * step / steps))
         return min(1.0, (step + 1) / warmup) * decay
 
-    schedulers = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     model.train()
     for step in range(steps):
         input_ids, attention_mask, labels = _batch(tokenizer, batch_size, generator)
         loss = model(input_ids=input_ids, attention_mask=attention_mask, labels=labels).loss
         loss.backward()
-        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
-            optimizer.step()
-            optimizer.zero_grad()
-            scheduler.step()
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
         yield {"step": step, "loss": loss.item()}
     model.eval()
 

@@ -1,0 +1,385 @@
+"""QK-Clip brings the heads that are too loud to the threshold and leaves every other bit alone."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+import transformers as t
+from torch.optim.lr_scheduler import LambdaLR
+
+from hmpo_lib.optim import MaxLogitMonitor, MuonClip, QKClip
+from hmpo_lib.optim.layouts import attention_layouts
+
+from .tiny_models import MLP, MODELS, SIZES, backward, softmax_maxima, tiny_batch, tiny_model
+
+FAMILIES = sorted(MODELS)
+
+
+def still(model):
+    """An optimizer that moves nothing."""
+    return torch.optim.SGD(model.parameters(), lr=0.0)
+
+
+def clip_once(model, threshold, **options):
+    optimizer = QKClip(still(model), model, threshold, **options)
+    backward(model, tiny_batch())
+    optimizer.step()
+    return optimizer
+
+
+def head_weights(model):
+    """Weights and biases of each query head, flat: [heads, numbers]."""
+    ((module, layout),) = attention_layouts(model).values()
+    flat = []
+    for part in [query for query, _ in layout.pairs]:
+        projection = module.get_submodule(part.projection)
+        rows = projection.weight if type(projection).__name__ == "Conv1D" else projection.weight.T
+        flat += [part.blocks(rows).transpose(0, 1).flatten(1)]
+        flat += [part.blocks(projection.bias)] if projection.bias is not None else []
+    return torch.cat(flat, dim=1).detach().clone()
+
+
+# --- one layer, a step that moves nothing ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_clipped_head_meets_the_threshold_and_the_others_keep_their_bits(family, side):
+    model, batch = tiny_model(family), tiny_batch(side=side)
+    before = softmax_maxima(model, batch)[0]
+    threshold = float(before.sort().values[1:3].mean())  # two heads above, two below
+    weights = head_weights(model)
+    optimizer = QKClip(still(model), model, threshold)
+    backward(model, batch)
+    optimizer.step()
+    after = softmax_maxima(model, batch)[0]
+    loud = before > threshold
+    assert loud.sum() == 2
+    torch.testing.assert_close(after[loud], torch.full_like(after[loud], threshold), rtol=0, atol=1e-9)
+    assert torch.equal(after[~loud], before[~loud])
+    assert torch.equal(head_weights(model)[~loud], weights[~loud])
+    assert optimizer.history[-1].heads_clipped == 2
+
+
+@pytest.mark.parametrize("family", ["llama_gqa", "mistral", "qwen2", "phi3"])
+def test_a_shared_key_is_not_touched(family):
+    model = tiny_model(family)
+    ((module, layout),) = attention_layouts(model).values()
+    ((_, key),) = layout.pairs
+    assert key.heads < layout.heads
+
+    def keys():
+        projection = module.get_submodule(key.projection)
+        bias = [] if projection.bias is None else [key.blocks(projection.bias).detach().clone()]
+        return [key.blocks(projection.weight.T).detach().clone(), *bias]
+
+    before = keys()
+    clip_once(model, 0.01)
+    assert all(torch.equal(a, b) for a, b in zip(keys(), before, strict=True))
+
+
+def test_latent_attention_scales_q_rotary_by_gamma_and_leaves_the_shared_key():
+    model = tiny_model("deepseek_v3")
+    attention = model.model.layers[0].self_attn
+    old = copy.deepcopy(attention.state_dict())
+    (gamma,) = clip_once(model, 0.5).history[-1].gammas.values()
+    new = attention.state_dict()
+    q, k = (d["q_b_proj.weight"].view(4, 6, 8) for d in (new, old))
+    torch.testing.assert_close(q[:, :4], k[:, :4] * gamma.sqrt()[:, None, None])
+    torch.testing.assert_close(q[:, 4:], k[:, 4:] * gamma[:, None, None])
+    kv, old_kv = (d["kv_b_proj.weight"].view(4, 7, 6) for d in (new, old))
+    torch.testing.assert_close(kv[:, :4], old_kv[:, :4] * gamma.sqrt()[:, None, None])
+    assert torch.equal(kv[:, 4:], old_kv[:, 4:])  # values
+    assert torch.equal(new["kv_a_proj_with_mqa.weight"], old["kv_a_proj_with_mqa.weight"])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_values_and_everything_outside_q_and_k_keep_their_bits(family):
+    model = tiny_model(family)
+    ((module, layout),) = attention_layouts(model).values()
+    projections = {part.projection for part in layout.parts}
+    fused = module.get_submodule(layout.split[2].projection) if layout.split else None
+
+    def untouched():
+        owned = {id(p) for name in projections for p in module.get_submodule(name).parameters()}
+        outside = [p for p in model.parameters() if id(p) not in owned]
+        biases = [] if fused is None or fused.bias is None else [layout.split[2].blocks(fused.bias)]
+        turned = [] if fused is None else [fused.weight if type(fused).__name__ == "Conv1D" else fused.weight.T]
+        return [x.detach().clone() for x in [*outside, *biases, *(layout.split[2].blocks(x) for x in turned)]]
+
+    before = untouched()
+    assert clip_once(model, 0.01).history[-1].heads_clipped == 4
+    assert all(torch.equal(a, b) for a, b in zip(untouched(), before, strict=True))
+
+
+def test_scaling_the_weights_alone_would_miss_the_threshold():
+    model, batch = tiny_model("opt"), tiny_batch()
+    attention = model.model.decoder.layers[0].self_attn
+    biases = attention.q_proj.bias.detach().clone(), attention.k_proj.bias.detach().clone()
+    threshold = float(softmax_maxima(model, batch).max()) / 3
+    clip_once(model, threshold)
+    with torch.no_grad():
+        attention.q_proj.bias.copy_(biases[0])
+        attention.k_proj.bias.copy_(biases[1])
+    assert abs(float(softmax_maxima(model, batch).max()) - threshold) > 0.01
+
+
+def test_a_negative_maximum_is_left_alone():
+    model, batch = tiny_model("opt"), tiny_batch()
+    attention = model.model.decoder.layers[0].self_attn
+    with torch.no_grad():  # q = 1 and k = -1 for every token
+        for projection, value in ((attention.q_proj, 1.0), (attention.k_proj, -1.0)):
+            projection.weight.zero_()
+            projection.bias.fill_(value)
+    assert (softmax_maxima(model, batch) < 0).all()
+    before = copy.deepcopy(model.state_dict())
+    optimizer = clip_once(model, 1e-3)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert optimizer.history[-1].heads_clipped == 0
+
+
+def test_the_largest_negative_logit_does_not_trigger():
+    model, batch = tiny_model("llama"), tiny_batch()
+    monitor = MaxLogitMonitor(model)
+    with torch.no_grad():
+        model.model.layers[0].self_attn.k_proj.weight.neg_()
+    backward(model, batch)
+    (flipped,) = monitor.max_logits().values()
+    with torch.no_grad():
+        model.model.layers[0].self_attn.k_proj.weight.neg_()
+    (logits,) = clip_once(model, 1e9).history[-1].max_logits.values()
+    assert not torch.allclose(flipped, logits)  # signed: the largest, not the largest in size
+
+
+# --- in training -----------------------------------------------------------------------------------------------------
+
+
+def train(model, optimizer, steps):
+    for step in steps:
+        backward(model, tiny_batch(seed=step))
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_below_the_threshold_training_is_the_same_bit_for_bit(family):
+    plain, clipped = tiny_model(family), tiny_model(family)
+    train(plain, torch.optim.AdamW(plain.parameters(), lr=0.01), range(5))
+    optimizer = QKClip(torch.optim.AdamW(clipped.parameters(), lr=0.01), clipped, 1e6)
+    train(clipped, optimizer, range(5))
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), clipped.parameters(), strict=True))
+    assert [record.heads_clipped for record in optimizer.history] == [0] * 5
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.AdamW(p, lr=0.01),
+        lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+        lambda p: torch.optim.RMSprop(p, lr=0.01),
+    ],
+)
+def test_any_optimizer_makes_its_own_step_before_the_clip(make):
+    plain, clipped = tiny_model("llama"), tiny_model("llama")
+    inner = make(plain.parameters())
+    backward(plain, tiny_batch())
+    inner.step()
+    optimizer = QKClip(make(clipped.parameters()), clipped, 1.0)
+    backward(clipped, tiny_batch())
+    optimizer.step()
+    (gamma,) = optimizer.history[-1].gammas.values()
+    assert (gamma < 1).any()
+    expected = plain.model.layers[0].self_attn.q_proj.weight.view(4, 4, 16) * gamma.sqrt()[:, None, None]
+    torch.testing.assert_close(clipped.model.layers[0].self_attn.q_proj.weight.view(4, 4, 16), expected)
+    assert torch.equal(clipped.lm_head.weight, plain.lm_head.weight)
+
+
+def test_gamma_comes_from_all_forward_passes_since_the_last_step():
+    model = tiny_model("llama")
+    optimizer = QKClip(still(model), model, 1e6)
+    maxima = [softmax_maxima(model, tiny_batch(seed=seed))[0] for seed in (1, 2)]
+    for seed in (1, 2):
+        backward(model, tiny_batch(seed=seed))
+    optimizer.step()
+    (logits,) = optimizer.history[-1].max_logits.values()
+    torch.testing.assert_close(logits, torch.maximum(*maxima), rtol=1e-14, atol=0)
+    backward(model, tiny_batch(seed=1))
+    optimizer.step()
+    (logits,) = optimizer.history[-1].max_logits.values()
+    torch.testing.assert_close(logits, maxima[0], rtol=1e-14, atol=0)
+
+
+def test_a_step_without_a_forward_pass_is_an_error():
+    model = tiny_model("llama")
+    optimizer = clip_once(model, 100.0)
+    with pytest.raises(ValueError, match=r"no attention logits were captured in model.layers.0.self_attn"):
+        optimizer.step()
+
+
+def test_infinite_logits_are_an_error():
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.model.layers[0].self_attn.q_proj.weight[0, 0] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"self_attn has the maximum logits \[nan"):
+        clip_once(model, 100.0)
+
+
+def test_every_n_steps_looks_at_each_nth_step_only():
+    model = tiny_model("llama")
+    optimizer = QKClip(still(model), model, 1e6, every_n_steps=3)
+    train(model, optimizer, range(8))
+    assert [record.step for record in optimizer.history] == [0, 3, 6]
+
+
+def test_norm_bound_clips_only_where_it_was_asked_for():
+    exact, bound = tiny_model("llama"), tiny_model("llama")
+    logits = softmax_maxima(exact, tiny_batch())
+    threshold = float(logits.max()) * 1.1
+    assert clip_once(exact, threshold).history[-1].heads_clipped == 0
+    record = clip_once(bound, threshold, trigger="norm_bound").history[-1]
+    assert record.heads_clipped > 0
+    assert record.max_logits == {}
+    ((before,), (gamma,)) = record.norm_bounds.values(), record.gammas.values()
+    torch.testing.assert_close(gamma, (threshold / before).clamp(max=1))
+
+
+def test_norm_bound_brings_the_bound_to_the_threshold_where_logits_cannot_be_seen():
+    config = t.GPTJConfig(vocab_size=13, n_embd=16, n_layer=1, n_head=4, rotary_dim=4, n_positions=16, attn_pdrop=0.0)
+    model = t.GPTJForCausalLM(config).double().eval()
+    optimizer = QKClip(still(model), model, 1e-6, trigger="norm_bound")
+    ids = tiny_batch()["input_ids"]
+    for _ in range(2):
+        model(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+    (bounds,) = optimizer.history[-1].norm_bounds.values()
+    torch.testing.assert_close(bounds, torch.full_like(bounds, 1e-6), rtol=1e-9, atol=0)
+
+
+# --- an optimizer like any other -------------------------------------------------------------------------------------
+
+
+def make_muon(model):
+    return MuonClip(model, 0.02, threshold=0.8, every_n_steps=2)
+
+
+def make_adamw(model):
+    return QKClip(torch.optim.AdamW(model.parameters(), lr=0.01), model, 0.8)
+
+
+@pytest.mark.parametrize("make", [make_muon, make_adamw])
+@pytest.mark.parametrize("family", ["llama_gqa", "gpt2", "deepseek_v3"])
+def test_a_saved_and_loaded_run_goes_on_bit_for_bit(family, make, tmp_path):
+    model = tiny_model(family)
+    optimizer = make(model)
+    train(model, optimizer, range(4))
+    backward(model, tiny_batch(seed=77))  # saved between two micro-batches
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "state")
+    saved = torch.load(tmp_path / "state", weights_only=True)
+    resumed = tiny_model(family, seed=1)
+    resumed.load_state_dict(saved["model"])
+    other = make(resumed)
+    other.load_state_dict(saved["optimizer"])
+    for old, new in zip(model.parameters(), resumed.parameters(), strict=True):
+        new.grad = old.grad.clone()
+    clipped = 0
+    for step in range(10):
+        train(model, optimizer, [step])
+        train(resumed, other, [step])
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
+        clipped += optimizer.history[-1].heads_clipped
+    assert clipped > 0
+    assert optimizer.steps == other.steps == 14
+
+
+def test_state_of_an_optimizer_without_clip_is_refused():
+    model = tiny_model("llama")
+    optimizer = make_adamw(model)
+    with pytest.raises(ValueError, match="the state has no 'qk_clip'"):
+        optimizer.load_state_dict(optimizer.optimizer.state_dict())
+
+
+def test_state_of_another_model_is_refused():
+    states = make_adamw(tiny_model("llama")).monitor.state_dict()
+    with pytest.raises(ValueError, match=r"expected transformer\.h\.0\.attn"):
+        make_adamw(tiny_model("gpt2")).monitor.load_state_dict(states)
+
+
+@pytest.mark.parametrize("make", [make_muon, make_adamw])
+def test_schedulers_and_parameter_groups_are_those_of_the_optimizer_inside(make):
+    model = tiny_model("llama")
+    optimizer = make(model)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    scheduler = LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    train(model, optimizer, [0])
+    scheduler.step()
+    assert [group["lr"] for group in optimizer.optimizer.param_groups] == [rate / 2 for rate in rates]
+    assert optimizer.param_groups is optimizer.optimizer.param_groups
+    assert optimizer.state is optimizer.optimizer.state
+    extra = torch.nn.Parameter(torch.zeros(2))
+    optimizer.add_param_group({"params": [extra], "lr": 0.5})
+    assert optimizer.optimizer.param_groups[-1]["params"] == [extra]
+    backward(model, tiny_batch())
+    optimizer.zero_grad()
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_closure_reaches_the_optimizer_inside():
+    model = tiny_model("llama")
+    optimizer = QKClip(torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=2), model, 100.0)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(**tiny_batch()).logits.square().mean()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure) > 0
+    assert len(optimizer.history) == 1
+
+
+def test_a_watched_model_can_be_pickled_and_saved(tmp_path):
+    model, batch = tiny_model("llama"), tiny_batch()
+    clip_once(model, 1.0)
+    other = pickle.loads(pickle.dumps(model))
+    assert torch.equal(other(**batch).logits, model(**batch).logits)
+    model.save_pretrained(tmp_path)
+    assert "max_logits" not in (tmp_path / "config.json").read_text()
+
+
+def test_muon_clip_is_muon_and_adamw_with_the_clip():
+    model = tiny_model("gpt_neox")
+    optimizer = MuonClip(model, 0.0, threshold=1.0, adamw_lr=0.0)
+    assert [group["rule"] for group in optimizer.param_groups] == ["muon", "adamw"]
+    train(model, optimizer, [0])
+    assert softmax_maxima(model, tiny_batch(seed=0)).max() <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 0.0}, "threshold is 0.0: expected a number above 0"),
+        ({"threshold": float("nan")}, "threshold is nan"),
+        ({"every_n_steps": 0}, "every_n_steps is 0: expected a whole number from 1"),
+        ({"trigger": "guess"}, "expected 'max_logit' or 'norm_bound'"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    model = tiny_model("llama")
+    with pytest.raises(ValueError, match=message):
+        QKClip(still(model), model, **options)
+
+
+def test_qk_norm_is_refused_with_the_module_and_the_reason():
+    model = t.Qwen3ForCausalLM(t.Qwen3Config(**SIZES, **MLP, num_key_value_heads=2, head_dim=4))
+    with pytest.raises(ValueError, match=r"model.layers.0.self_attn \(Qwen3Attention\) normalizes queries and keys"):
+        QKClip(still(model), model)
+
+
+def test_with_qk_norm_scaled_weights_change_no_logit():
+    model = t.Qwen3ForCausalLM(t.Qwen3Config(**SIZES, **MLP, num_key_value_heads=2, head_dim=4, rms_norm_eps=0.0))
+    model, batch = model.double().eval(), tiny_batch()
+    before = softmax_maxima(model, batch)
+    with torch.no_grad():
+        model.model.layers[0].self_attn.q_proj.weight.mul_(0.5)
+    torch.testing.assert_close(softmax_maxima(model, batch), before, rtol=1e-5, atol=0)
