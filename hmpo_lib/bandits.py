@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hmpo_lib.losses import policy_surrogates
+from hmpo_lib.losses import completion_weights, policy_surrogates
 from hmpo_lib.objectives import Objective
 
 MOST_SEQUENCES = 100_000
@@ -256,8 +256,5 @@ def _pushes(
 
 def length_weights(objective: Objective, lengths: Tensor, mean_length: Tensor, width: int) -> Tensor:
     """A completion's weight within the mean over completions; "proportional" is relative to the mean length."""
-    if objective.length_weight == "equal":
-        return torch.ones_like(lengths)
-    if objective.length_weight == "proportional":
-        return lengths / mean_length
-    return lengths / (objective.max_length or width)
+    weights = completion_weights(lengths, objective.length_weight, objective.max_length or width)
+    return weights / mean_length if objective.length_weight == "proportional" else weights

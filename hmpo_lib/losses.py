@@ -137,12 +137,15 @@ def batch_mean(
         )
     if normalizer is None:
         normalizer = lengths.sum() if length_weight == "proportional" else (lengths > 0).sum()
-    weights = {
-        "equal": (lengths > 0).to(lengths.dtype),
-        "proportional": lengths,
-        "constant": lengths / (max_length or mask.shape[1]),
-    }[length_weight]
+    weights = completion_weights(lengths, length_weight, max_length or mask.shape[1])
     return (weights * per_completion).sum() / normalizer
+
+
+def completion_weights(lengths: Tensor, length_weight: LengthWeight, max_length: int) -> Tensor:
+    """w_i of each completion by its length, before any normalizer: 1 (0 if empty), L_i, or L_i / max_length."""
+    if length_weight == "equal":
+        return (lengths > 0).to(lengths.dtype)
+    return lengths if length_weight == "proportional" else lengths / max_length
 
 
 def _one_sided_clip(log_ratio: Tensor, sign: Tensor, objective: Objective, place: Clip) -> Tensor:
