@@ -17,7 +17,7 @@ from scipy.special import softmax
 from hmpo_lib import Objective
 from hmpo_lib.bandits import gradient_statistics, sequence_bandit
 from hmpo_lib.evaluation import bootstrap_interval
-from hmpo_lib.teach.figures.bandit_figures import BINS, LIMIT, bin_shares
+from hmpo_lib.teach.figures.bandit_figures import BINS, LIMIT
 from hmpo_lib.teach.figures.bandit_live import learn_worlds, learning_live
 from hmpo_lib.teach.figures.bandit_plots import PESSIMISTIC, bandit_caption, bandit_explorer, first_world, view_bandits
 from hmpo_lib.teach.figures.bandit_traces import (
@@ -36,6 +36,7 @@ from hmpo_lib.teach.figures.bandit_traces import (
     stability_frontier,
 )
 from hmpo_lib.teach.figures.bandit_worlds import KINDS, log_ratio_variance, random_world, signed_gradients, take_steps
+from hmpo_lib.teach.figures.log_histograms import bin_shares
 from hmpo_lib.teach.figures.sign_flip import flip_caption, flip_explorer, view_flip
 from hmpo_lib.teach.figures.stability_plots import STYLES, stability_explorer, view_stability
 from hmpo_lib.teach.plotting import MEAN_STYLES
@@ -378,8 +379,9 @@ def test_histograms_are_numpys_weighted_by_the_policy_that_sampled():
     expected, _ = np.histogram(
         products.clamp(-LIMIT + 1e-9, LIMIT - 1e-9).numpy(), BINS, (-LIMIT, LIMIT), weights=old.numpy()
     )
-    np.testing.assert_allclose(bin_shares(products, old), expected, atol=1e-9)
-    assert bin_shares(torch.tensor([-9.0, 0.0, 9.0]), torch.tensor([1.0, 2.0, 1.0]))[BINS // 2] == 0.5
+    np.testing.assert_allclose(bin_shares(products, old, limit=LIMIT, bins=BINS), expected, atol=1e-9)
+    shares = bin_shares(torch.tensor([-9.0, 0.0, 9.0]), torch.tensor([1.0, 2.0, 1.0]), limit=LIMIT, bins=BINS)
+    assert shares[BINS // 2] == 0.5
 
 
 def test_stability_view_is_the_frontier_of_its_setting(traces):

@@ -23,8 +23,9 @@ from hmpo_lib.teach import (
     weights_explorer,
 )
 from hmpo_lib.teach.figures.divergence_plots import EXPONENTS, NEW, OLD, expected_mean, log_mean_error, view_divergence
+from hmpo_lib.teach.figures.log_histograms import bin_shares
 from hmpo_lib.teach.figures.ratio_plots import RATIO_STYLES, number, parse_probabilities, view_four_ratios
-from hmpo_lib.teach.figures.recorded_ratios import BINS, LIMIT, RECORDED, STAGES, bin_shares, view_recorded
+from hmpo_lib.teach.figures.recorded_ratios import BINS, LIMIT, RECORDED, STAGES, view_recorded
 from hmpo_lib.teach.figures.simulated_ratios import COMPLETIONS, LENGTHS, simulate, view_length, view_weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -197,7 +198,7 @@ def test_widths_and_histograms_of_the_view_are_numpys(recorded):
 
 
 def test_outermost_bins_take_what_lies_beyond():
-    shares = bin_shares(torch.tensor([-9.0, 0.0, 0.0, 9.0]))
+    shares = bin_shares(torch.tensor([-9.0, 0.0, 0.0, 9.0]), limit=LIMIT, bins=BINS)
     assert (shares[0], shares[BINS // 2], shares[-1]) == (0.25, 0.5, 0.25)
 
 

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from hmpo_lib.teach.figures.bandit_traces import CURVE_STEPS, EXPONENTS
+from hmpo_lib.teach.figures.log_histograms import bin_edges
 from hmpo_lib.teach.plotting import (
     BLACK,
     FONT_SIZE,
@@ -30,20 +28,9 @@ SMALLEST_SHARE = 2e-3
 ERROR_LIMITS = (0.02, 40.0)
 
 
-def bin_shares(log_ratios: Tensor, weights: Tensor) -> tuple[float, ...]:
-    """The weights' share in each bin of the histogram; the bins at the ends take whatever lies beyond.
-
-    >>> bin_shares(torch.tensor([0.0, 9.0]), torch.tensor([0.5, 0.5]))[BINS // 2]
-    0.5
-    """
-    # A ratio of 1 that rounding has moved must not change its bin: it stands in the middle of one.
-    bins = ((log_ratios + LIMIT) / (2 * LIMIT) * BINS).floor().clamp(0, BINS - 1).long()
-    return tuple((torch.bincount(bins, weights, minlength=BINS) / weights.sum()).tolist())
-
-
 def draw_ratios(canvas: Canvas, axes: Any) -> Move:
     """Histograms of tokens, products and means, evenly spaced in the logarithm."""
-    edges = torch.linspace(-LIMIT, LIMIT, BINS + 1).exp().tolist()
+    edges = bin_edges(LIMIT, BINS)
     tidy_axes(axes, title="Ratios in one of the worlds", xlabel="ratio new / old", xlim=(edges[0], edges[-1]))
     axes.set(xscale="log", yscale="log", ylim=(SMALLEST_SHARE, 6))
     label_ticks(axes, [1 / 5, 1 / 2, 1, 2, 5], ["1/5", "1/2", "1", "2", "5"], axis="x")

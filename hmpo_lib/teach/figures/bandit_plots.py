@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hmpo_lib.bandits import sequence_logprobs, sequence_probabilities
 from hmpo_lib.means import log_power_mean
-from hmpo_lib.teach.figures.bandit_figures import NAMED, PESSIMISTIC, bin_shares, draw_curves, draw_plane, draw_ratios
+from hmpo_lib.teach.figures.bandit_figures import BINS, LIMIT, NAMED, PESSIMISTIC, draw_curves, draw_plane, draw_ratios
 from hmpo_lib.teach.figures.bandit_traces import (
     CLIPS,
     CURVE_STEPS,
@@ -20,6 +20,7 @@ from hmpo_lib.teach.figures.bandit_traces import (
     mean_intervals,
 )
 from hmpo_lib.teach.figures.bandit_worlds import KINDS, random_world, take_steps
+from hmpo_lib.teach.figures.log_histograms import bin_shares
 from hmpo_lib.teach.figures.sign_flip import exponent_slider
 from hmpo_lib.teach.panels import Panel, p_label, slider
 from hmpo_lib.teach.plotting import Canvas
@@ -65,11 +66,12 @@ def view_bandits(traces: BanditTraces, p: float, staleness: int, length: int, cl
     """Everything that one setting shows: the ratios by enumeration, the rest from the traces."""
     log_ratios, old = first_world(kind, length, staleness)
     by_token = old.unsqueeze(1).expand_as(log_ratios)
-    shares = {
-        "tokens": bin_shares(log_ratios.flatten(), by_token.flatten()),
-        "product": bin_shares(log_ratios.sum(dim=1), old),
-        "mean": bin_shares(log_power_mean(log_ratios, p), old),
+    weighted = {
+        "tokens": (log_ratios.flatten(), by_token.flatten()),
+        "product": (log_ratios.sum(dim=1), old),
+        "mean": (log_power_mean(log_ratios, p), old),
     }
+    shares = {name: bin_shares(*values, limit=LIMIT, bins=BINS) for name, values in weighted.items()}
     place = (KINDS.index(kind), LENGTHS.index(length), STALENESS.index(staleness))
     here = (*place, list(CLIPS).index(clip))
     method = EXPONENTS.index(p)

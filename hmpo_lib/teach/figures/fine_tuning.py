@@ -11,6 +11,7 @@ from hmpo_lib.lm.records import StepRecord
 from hmpo_lib.lm.tasks import MAX_COMPLETION_LENGTH, is_worked
 from hmpo_lib.lm.training import FineTuneConfig, fine_tune
 from hmpo_lib.means import log_power_mean
+from hmpo_lib.teach.figures.log_histograms import bin_edges, bin_shares
 from hmpo_lib.teach.live import LiveRun
 from hmpo_lib.teach.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, SKY_BLUE, Canvas, label_ticks, tidy_axes
 
@@ -31,10 +32,7 @@ def last_of_each_rollout(records: Sequence[StepRecord]) -> list[StepRecord]:
 
 def ratio_shares(ratios: Tensor) -> Tensor:
     """Share of the ratios in each of the histogram's bins, evenly spaced in the logarithm; the ends take the rest."""
-    limit = math.log(LARGEST_RATIO)
-    position = (ratios.log() + limit) / (2 * limit) * BINS
-    bins = position.floor().clamp(0, BINS - 1).long()
-    return torch.bincount(bins, minlength=BINS) / len(bins)
+    return torch.tensor(bin_shares(ratios.log(), limit=math.log(LARGEST_RATIO), bins=BINS))
 
 
 def completion_means(record: StepRecord) -> Tensor:
@@ -86,8 +84,7 @@ def fine_tuning_live(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
         for axes, colour, marker in ((reward, BLUE, "o"), (worked, GREEN, "s"), (length, BLACK, "^"))
     ]
     objective = config.resolved_method().objective
-    limit = math.log(LARGEST_RATIO)
-    edges = [math.exp(limit * (2 * k / BINS - 1)) for k in range(BINS + 1)]
+    edges = bin_edges(math.log(LARGEST_RATIO), BINS)
     smallest_share = 5e-4
     tidy_axes(ratios, title="Ratios at the latest step", xlabel="ratio new / old", xlim=(edges[0], edges[-1]))
     ratios.set(xscale="log", yscale="log", ylim=(smallest_share, 1.6))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hmpo_lib.ratios import sequence_log_ratios
+from hmpo_lib.teach.figures.log_histograms import bin_edges, bin_shares
 from hmpo_lib.teach.figures.ratio_plots import RATIO_STYLES
 from hmpo_lib.teach.panels import Panel, slider
 from hmpo_lib.teach.plotting import GREY, Canvas, label_ticks, tidy_axes
@@ -134,17 +135,6 @@ class RecordedView:
     widths: dict[str, float]
 
 
-def bin_shares(log_ratios: Tensor) -> tuple[float, ...]:
-    """Share of the log-ratios in each bin of a histogram; the bins at the ends take whatever lies beyond.
-
-    >>> bin_shares(torch.tensor([0.0, 9.0]))[BINS // 2]
-    0.5
-    """
-    position = (log_ratios + LIMIT) / (2 * LIMIT) * BINS
-    bins = position.floor().clamp(0, BINS - 1).long()
-    return tuple((torch.bincount(bins, minlength=BINS) / len(bins)).tolist())
-
-
 def view_recorded(recorded: RecordedRatios, stage: str, staleness: int, length: str) -> RecordedView:
     """Histograms and widths of the logarithms of token ratios and of each completion's four ratios."""
     sample = recorded.at(stage, staleness).of_length(*LENGTHS[length])
@@ -155,7 +145,7 @@ def view_recorded(recorded: RecordedRatios, stage: str, staleness: int, length: 
         staleness,
         length,
         len(sample.lengths),
-        {name: bin_shares(values) for name, values in logs.items()},
+        {name: bin_shares(values, limit=LIMIT, bins=BINS) for name, values in logs.items()},
         {name: float(values.std()) for name, values in logs.items()},
     )
 
@@ -181,7 +171,7 @@ def recorded_alt(view: RecordedView) -> str:
 def recorded_explorer(recorded: RecordedRatios, *, stage: str = STAGES[1], staleness: int = 4) -> Panel[RecordedView]:
     """Histograms of recorded token ratios and of four ratios of their completions, by staleness and length."""
     canvas = Canvas(760, 520)
-    edges = [math.exp(LIMIT * (2 * k / BINS - 1)) for k in range(BINS + 1)]
+    edges = bin_edges(LIMIT, BINS)
     stairs, notes = {}, {}
     for row, name in enumerate(RATIO_STYLES):
         axes = canvas.figure.add_axes((0.09, 0.82 - 0.176 * row, 0.66, 0.125))
