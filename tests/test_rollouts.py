@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from scipy import stats
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel
 
-from hmpo_lib.lm import load_base_model, sample_completions, token_logprobs
+from hmpo_lib.lm import load_base_model, rollouts, sample_completions, token_logprobs
 
 PROMPTS = ["7+12+5=", "1+2+3+4+5=", "19+0+19="]
 
@@ -81,6 +82,75 @@ def test_sampled_first_tokens_have_the_frequencies_of_the_model(base_model):
     assert rollout.truncated.float().mean() > 0.9  # one token is no answer with its end
 
 
+def chi_square(base_model, *, temperature):
+    """P(χ² so large) after the common beginnings, by plain forward passes at temperature 2; degrees of freedom."""
+    model, _ = base_model
+    rollout = sample(base_model, ["7+12+5="], group_size=6000, max_new_tokens=4, temperature=temperature)
+    ids = torch.cat([rollout.prompt_ids, rollout.completion_ids], dim=1)
+    statistic, freedom = 0.0, 0
+    for time in range(4):
+        there = rollout.completion_mask[:, time]
+        beginnings, which = ids[there, : rollout.prompt_ids.shape[1] + time].unique(dim=0, return_inverse=True)
+        for index, beginning in enumerate(beginnings):
+            drawn = rollout.completion_ids[there, time][which == index]
+            if len(drawn) < 100:
+                continue
+            expected = model(beginning.unsqueeze(0)).logits[0, -1].div(2).softmax(-1) * len(drawn)
+            counts = torch.bincount(drawn, minlength=len(expected))
+            often = expected >= 5
+            pairs = [(counts[often], expected[often]), (counts[~often].sum(), expected[~often].sum())]
+            terms = torch.cat([torch.atleast_1d((o - e).square() / e) for o, e in pairs if float(e.sum()) >= 5])
+            if len(terms) > 1:
+                statistic, freedom = statistic + float(terms.sum()), freedom + len(terms) - 1
+    return stats.chi2.sf(statistic, freedom), freedom
+
+
+def test_tokens_have_the_frequencies_of_a_plain_forward_pass_after_rows_were_dropped_too(base_model):
+    with torch.no_grad():
+        chance, freedom = chi_square(base_model, temperature=2.0)  # at 1 the model is too sure to tell much
+        wrong, _ = chi_square(base_model, temperature=2.2)
+    assert freedom > 60
+    assert chance > 1e-3
+    assert wrong < 1e-9
+
+
+def test_a_token_of_probability_0_is_never_drawn_and_every_other_can_be():
+    logits = torch.tensor([-torch.inf, 0.0, -torch.inf, 1.0, -torch.inf]).expand(5, 5)
+    at = torch.tensor([0.0, 1e-12, 0.26894, 0.26895, 1 - 2**-24])
+    token, logprob = rollouts.draw(logits, at, 1.0)
+    assert token.tolist() == [1, 1, 1, 3, 3]
+    torch.testing.assert_close(logprob, logits.log_softmax(-1).gather(1, token.unsqueeze(1)).squeeze(1))
+    many = 0.1 * torch.randn(1000, 5000, generator=torch.Generator().manual_seed(0))  # totals on both sides of 1
+    many[:, -100:] = -torch.inf
+    assert (rollouts.draw(many, torch.full((1000,), 1 - 2**-24), 1.0)[0] < 4900).all()
+
+
+def test_what_becomes_of_a_completion_does_not_depend_on_when_others_leave_the_batch(base_model, monkeypatch):
+    late = sample(base_model)
+    monkeypatch.setattr(rollouts, "_FINISHED_PART", 1.0)  # none ever leaves
+    stay = sample(base_model)
+    monkeypatch.setattr(rollouts, "_FINISHED_PART", 1e-9)  # each leaves at once
+    assert stay.texts == late.texts == sample(base_model).texts
+    assert len({len(text) for text in stay.texts}) > 2
+
+
+def test_logprobs_after_rows_were_dropped_are_those_of_a_plain_forward_pass(base_model, monkeypatch):
+    dropped = []
+    reorder = rollouts.DynamicCache.reorder_cache
+    monkeypatch.setattr(
+        rollouts.DynamicCache, "reorder_cache", lambda cache, rows: dropped.append(len(rows)) or reorder(cache, rows)
+    )
+    rollout = sample(base_model, group_size=16)
+    assert dropped[0] == 48
+    assert dropped[-1] < 12
+    for row in range(48):
+        prompt, completion = rollout.prompt_ids[row][rollout.prompt_mask[row]], rollout.completion_ids[row]
+        completion = completion[rollout.completion_mask[row]]
+        logits = base_model[0](torch.cat([prompt, completion]).unsqueeze(0)).logits[0, len(prompt) - 1 : -1]
+        expected = torch.distributions.Categorical(logits=logits).log_prob(completion)
+        torch.testing.assert_close(rollout.logprobs[row][: len(completion)], expected, rtol=0, atol=1e-5)
+
+
 def test_the_same_generator_seed_gives_the_same_rollout_and_the_global_one_is_not_used(base_model):
     before = torch.get_rng_state()
     first, second, third = sample(base_model), sample(base_model), sample(base_model, seed=1)
@@ -96,13 +166,32 @@ def test_selected_rows_have_the_logprobs_they_had(base_model):
     torch.testing.assert_close(token_logprobs(base_model[0], part), rollout.logprobs[rows], rtol=0, atol=1e-4)
 
 
-def test_another_architecture_samples_and_scores_alike(base_model):
+ARCHITECTURES = {
+    "gpt2": lambda size: GPT2LMHeadModel(GPT2Config(vocab_size=size, n_embd=32, n_layer=2, n_head=2, n_positions=64)),
+    # Five layers see the last 6 tokens, fewer than a prompt has, and one sees all: the cache has two kinds of layers.
+    "gemma3": lambda size: Gemma3ForCausalLM(
+        Gemma3TextConfig(
+            vocab_size=size,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=6,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            sliding_window=6,
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_another_architecture_samples_and_scores_alike(base_model, architecture):
     _, tokenizer = base_model
-    config = GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=64)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = GPT2LMHeadModel(config).eval()
-    rollout = sample((model, tokenizer), max_new_tokens=12)
+        model = ARCHITECTURES[architecture](len(tokenizer)).eval()
+    rollout = sample((model, tokenizer), max_new_tokens=24)
+    assert len(rollout.completion_mask.sum(dim=1).unique()) > 3  # rows were dropped on the way
     torch.testing.assert_close(token_logprobs(model, rollout), rollout.logprobs, rtol=0, atol=1e-4)
 
 

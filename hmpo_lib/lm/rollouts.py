@@ -1,16 +1,21 @@
-"""Sampling completions with their log-probabilities, and computing those again under a moved policy.
+"""Sampling completions with their log-probabilities.
 
-Both use the same temperature, the same padding and the same position ids, so that on the first step after sampling
-every importance ratio is 1 (to rounding).
+`token_logprobs` computes these again with the same temperature and the same position ids, so that on the first step
+after sampling every importance ratio is 1 (to rounding).
 """
 
+import copy
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from hmpo_lib.lm.model import check_special_tokens
+
+# Finished rows leave the batch once they are this part of it: leaving copies the cache of all others.
+_FINISHED_PART = 0.1
 
 
 class Rollout(NamedTuple):
@@ -53,6 +58,8 @@ def sample_completions(
 ) -> Rollout:
     """Samples ``group_size`` completions for each prompt.
 
+    A prompt is read once for its group, and a completion that has ended leaves the batch.
+
     Args:
         model: a causal language model of transformers with an attention cache (Llama, GPT-2, ...), in eval mode.
         tokenizer: its tokenizer, with a pad that is not its eos.
@@ -73,15 +80,14 @@ def sample_completions(
             f"got {len(prompts)} prompts, group_size {group_size}, max_new_tokens {max_new_tokens}, temperature "
             f"{temperature}: expected at least one of each, and a temperature above 0."
         )
-    if model.training:
-        raise ValueError("the model is in training mode: dropout would move every ratio off 1; call model.eval().")
+    require_eval(model)
     check_special_tokens(tokenizer)
     device = model.device
     if generator is None:
         generator = torch.Generator(device)
         generator.seed()
     encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(device)
-    prompt_ids, attention_mask = encoded["input_ids"], encoded["attention_mask"]
+    prompt_ids, prompt_mask = encoded["input_ids"], encoded["attention_mask"].bool()
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None and prompt_ids.shape[1] + max_new_tokens > positions:
         raise ValueError(
@@ -93,77 +99,106 @@ def sample_completions(
     ends = {tokenizer.eos_token_id, *([also] if isinstance(also, int) else also or [])}
     end_ids = torch.tensor(sorted(ends), device=device)
 
-    # Each prompt is read once; its cache is then repeated for the group.
-    cache = DynamicCache(config=model.config)
-    logits = model(
-        input_ids=prompt_ids,
-        attention_mask=attention_mask,
-        position_ids=_position_ids(attention_mask),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
-    cache.batch_repeat_interleave(group_size)
-    logits = logits.repeat_interleave(group_size, dim=0)
-    prompt_ids = prompt_ids.repeat_interleave(group_size, dim=0)
-    prompt_mask = attention_mask = attention_mask.repeat_interleave(group_size, dim=0)
-
-    running = torch.ones(len(prompt_ids), dtype=torch.bool, device=device)
-    tokens, logprobs, masks = [], [], []
-    for _ in range(max_new_tokens):
-        distribution = (logits.float() / temperature).log_softmax(dim=-1)
-        token = torch.multinomial(distribution.exp(), 1, generator=generator)
-        tokens.append(token.squeeze(1).masked_fill(~running, tokenizer.pad_token_id))
-        logprobs.append(distribution.gather(1, token).squeeze(1).masked_fill(~running, 0.0))
-        masks.append(running)
-        running = running & ~torch.isin(tokens[-1], end_ids)
-        if not bool(running.any()) or len(tokens) == max_new_tokens:
-            break
-        attention_mask = torch.cat([attention_mask, torch.ones_like(attention_mask[:, :1])], dim=1)
-        logits = model(
-            input_ids=tokens[-1].unsqueeze(1),
-            attention_mask=attention_mask,
-            position_ids=_position_ids(attention_mask)[:, -1:],
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
-    completion_ids = torch.stack(tokens, dim=1)
+    # Drawn for all beforehand: what becomes of a completion does not depend on which others have ended.
+    uniforms = torch.rand(max_new_tokens, len(prompts) * group_size, generator=generator, device=device)
+    tokens, logprobs = _sample_tokens(model, prompt_ids, prompt_mask, uniforms, end_ids, temperature)
+    is_end = torch.isin(tokens, end_ids)
+    completion_mask = is_end.cumsum(dim=1) - is_end.long() == 0
+    completion_ids = tokens.masked_fill(~completion_mask, tokenizer.pad_token_id)
     return Rollout(
-        prompt_ids=prompt_ids,
-        prompt_mask=prompt_mask.bool(),
+        prompt_ids=prompt_ids.repeat_interleave(group_size, dim=0),
+        prompt_mask=prompt_mask.repeat_interleave(group_size, dim=0),
         completion_ids=completion_ids,
-        completion_mask=torch.stack(masks, dim=1),
-        logprobs=torch.stack(logprobs, dim=1),
-        truncated=running,
+        completion_mask=completion_mask,
+        logprobs=logprobs.masked_fill(~completion_mask, 0.0),
+        truncated=~is_end.any(dim=1),
         texts=tokenizer.batch_decode(completion_ids, skip_special_tokens=True),
     )
 
 
-def token_logprobs(model: PreTrainedModel, rollout: Rollout, *, temperature: float = 1.0) -> Tensor:
-    """Log-probabilities of a rollout's completion tokens under ``model``, with gradients.
+def _sample_tokens(
+    model: PreTrainedModel,
+    prompt_ids: Tensor,
+    prompt_mask: Tensor,
+    uniforms: Tensor,
+    end_ids: Tensor,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """Tokens and their log-probabilities, ``[batch, time]`` each; past the end of a row they mean nothing."""
+    limit, batch = uniforms.shape
+    rows = torch.arange(batch, device=prompt_ids.device)
+    group = rows // (batch // len(prompt_ids))
+    cache = DynamicCache(config=model.config)
+    logits = model(
+        input_ids=prompt_ids,
+        attention_mask=prompt_mask.long(),
+        position_ids=(prompt_mask.cumsum(dim=1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[group, -1]
+    cache.reorder_cache(group)
+    attention_mask = F.pad(prompt_mask[group].long(), (0, limit), value=1)
+    position_ids = prompt_mask[group].sum(dim=1, keepdim=True)
+
+    tokens = torch.zeros(limit, batch, dtype=torch.long, device=prompt_ids.device)
+    logprobs = torch.zeros(limit, batch, device=prompt_ids.device)
+    is_running = torch.ones_like(rows, dtype=torch.bool)
+    for time in range(limit):
+        token, logprob = draw(logits, uniforms[time, rows], temperature)
+        tokens[time, rows], logprobs[time, rows] = token, logprob
+        is_running &= ~torch.isin(token, end_ids)
+        running = int(is_running.sum())
+        if running == 0 or time == limit - 1:
+            break
+        if running <= (1 - _FINISHED_PART) * len(rows):
+            kept = is_running.nonzero().squeeze(1)
+            cache.reorder_cache(kept)
+            rows, token, is_running = rows[kept], token[kept], is_running[kept]
+            attention_mask, position_ids = attention_mask[kept], position_ids[kept]
+        logits = model(
+            input_ids=token.unsqueeze(1),
+            attention_mask=attention_mask[:, : prompt_ids.shape[1] + time + 1],
+            position_ids=position_ids + time,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+    return tokens[: time + 1].T.contiguous(), logprobs[: time + 1].T.contiguous()
+
+
+def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """A token of each row and its log-probability: the first at which the cumulated probability exceeds the uniform.
 
     Args:
-        model: the policy, in eval mode.
-        rollout: what was sampled.
-        temperature: the one it was sampled with.
+        logits: ``[rows, vocabulary]``.
+        uniforms: ``[rows]``, in [0, 1).
+        temperature: divides the logits.
 
     Returns:
-        ``[batch, time]``, nats; 0 where masked.
+        ``[rows]`` token ids, never one of probability 0, and ``[rows]`` log-probabilities, nats.
+
+    >>> draw(torch.tensor([[0.0, -torch.inf, 0.0]] * 3), torch.tensor([0.0, 0.4, 0.6]), 1.0)
+    (tensor([0, 0, 2]), tensor([-0.6931, -0.6931, -0.6931]))
     """
-    completion_mask = rollout.completion_mask
-    attention_mask = torch.cat([rollout.prompt_mask, completion_mask], dim=1)
-    logits = model(
-        input_ids=torch.cat([rollout.prompt_ids, rollout.completion_ids], dim=1),
-        attention_mask=attention_mask.long(),
-        position_ids=_position_ids(attention_mask.long()),
-        use_cache=False,
-        logits_to_keep=completion_mask.shape[1] + 1,
-    ).logits[:, :-1]
     distribution = (logits.float() / temperature).log_softmax(dim=-1)
-    logprobs = distribution.gather(2, rollout.completion_ids.unsqueeze(2)).squeeze(2)
-    return torch.where(completion_mask, logprobs, torch.zeros_like(logprobs))
+    cumulated = distribution.exp().cumsum(dim=-1)
+    # Rounding makes the total not quite 1. Below it there is always a token, and one whose probability is not 0.
+    total = cumulated[:, -1:]
+    point = torch.minimum(uniforms.unsqueeze(1) * total, total.nextafter(torch.zeros_like(total)))
+    token = torch.searchsorted(cumulated, point, right=True)
+    token = token.clamp(max=distribution.shape[1] - 1)  # past the end where logits are nan; so are the log-probs then
+    return token.squeeze(1), distribution.gather(1, token).squeeze(1)
 
 
-def _position_ids(attention_mask: Tensor) -> Tensor:
-    """Positions counted from the first real token, so that padding moves nothing."""
-    return (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+def select_rows(cache: Cache, rows: Tensor) -> Cache:
+    """A cache of the given rows, each as often as it is named; gradients pass, and the given cache stays as it is."""
+    selected = copy.copy(cache)
+    selected.layers = [copy.copy(layer) for layer in cache.layers]
+    selected.reorder_cache(rows)
+    return selected
+
+
+def require_eval(model: PreTrainedModel) -> None:
+    """Refuses a model in training mode."""
+    if model.training:
+        raise ValueError("the model is in training mode: dropout would move every ratio off 1; call model.eval().")
