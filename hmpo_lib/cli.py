@@ -1,14 +1,12 @@
 """The console script ``hmpo``: make the base model, fine-tune one."""
 
-import csv
 import sys
-from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 try:
     import click
+    from click.core import ParameterSource
     from tqdm import tqdm
 except ModuleNotFoundError as error:  # a plain `pip install hmpo-lib` brings the losses alone
     sys.exit(f"Error: the command hmpo needs {error.name}: install it with the language model, hmpo-lib[lm].")
@@ -32,8 +30,10 @@ def pretrain_command(out: Path, steps: int, seed: int) -> None:
     """Make a base model that answers sums about half of the time (a minute or two)."""
     from hmpo_lib.lm.model import make_model, make_tokenizer, save_model
     from hmpo_lib.lm.pretrain import pretrain
+    from hmpo_lib.lm.run_folder import require_new_folder
 
-    _make_empty_folder(out)
+    require_new_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
     model, tokenizer = make_model(seed), make_tokenizer()
     with tqdm(pretrain(model, tokenizer, steps=steps, seed=seed), total=steps, unit="step") as progress:
         for record in progress:
@@ -43,55 +43,110 @@ def pretrain_command(out: Path, steps: int, seed: int) -> None:
 
 
 @cli.command("fine-tune")
-@click.option("--method", required=True, help="grpo, gspo, gmpo, hmpo, ... : a name in hmpo_lib.METHODS.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for metrics.csv and model/.")
+@click.option("--method", help="grpo, gspo, gmpo, hmpo, ... : a name in hmpo_lib.METHODS.  [required]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to make, for all that the run writes.  [required]")
+@click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this folder; see above.")
+@click.option("--model", help="Folder or hub name.  [default: the base model that is shipped]")
+@click.option("--task", default="sums", help="sums, gym:NAME (of reasoning_gym), or a .jsonl file of questions.")
 @click.option("--rollouts", default=50, help="How many times to sample and learn.")
-@click.option("--seed", default=0, help="Of prompts, sampling and minibatches.")
-@click.option("--model", "model_path", help="Folder or hub name.  [default: the base model that is shipped]")
 @click.option("--prompts", default=32, help="Prompts per rollout.")
 @click.option("--group-size", default=8, help="Completions per prompt.")
 @click.option("--minibatches", default=1, help="Optimizer steps per pass; with 1 pass of 1, no mean differs.")
 @click.option("--epochs", default=1, help="Passes over each rollout.")
 @click.option("--max-new-tokens", default=40, help="Limit per completion, eos included.")
-@click.option("--learning-rate", default=1e-4, help="Of AdamW.")
+@click.option("--temperature", default=1.0, help="Of sampling.")
+@click.option("--optimizer", default="adamw", help="adamw, muon, or muonclip: Muon with QK-Clip.")
+@click.option("--learning-rate", default=1e-4, help="Of any of them: Muon's steps are scaled to AdamW's.")
+@click.option("--warmup-steps", default=0, help="Optimizer steps over which the learning rate rises to its value.")
+@click.option("--max-gradient-norm", default=1.0, help="The gradient is scaled down to it.")
+@click.option("--qk-clip-threshold", default=100.0, help="The largest attention logit that muonclip leaves alone.")
+@click.option("--monitor-logits", is_flag=True, help="Record the largest attention logit; muonclip always does.")
 @click.option("--kl-coefficient", default=0.0, help="Of a penalty on KL(new || ref), ref being the model at the start.")
-def fine_tune_command(out: Path, model_path: str | None, **settings: Any) -> None:
-    """Fine-tune a model on sums, rewarded for the right number only."""
-    from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, load_model
-    from hmpo_lib.lm.model import save_model
+@click.option("--kl-estimator", default="k2", help="k1, k2 or k3.")
+@click.option("--seed", default=0, help="Of prompts, sampling and minibatches.")
+@click.option("--dtype", default="float32", help="Of the arithmetic: float32 or bfloat16; weights stay float32.")
+@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: cpu]")
+@click.option("--checkpoint-every", type=click.IntRange(min=1), default=10, help="Rollouts between two checkpoints.")
+@click.pass_context
+def fine_tune_command(context: click.Context, /, out: Path | None, resume: Path | None, **settings: Any) -> None:
+    """Fine-tune a model, by default on sums, rewarded for the right number only.
 
-    config = FineTuneConfig(**settings)
-    model, tokenizer = load_model(model_path) if model_path else load_base_model()
-    _make_empty_folder(out)
-    _write_rows(out / "metrics.csv", _rollout_rows(fine_tune(model, tokenizer, config)), config.rollouts)
-    save_model(model, tokenizer, out / "model")
-    click.echo(f"Metrics are in {out / 'metrics.csv'}, the model in {out / 'model'}.")
+    The folder --out gets config.json, metrics.csv (a row a rollout), checkpoints/ and, at the end, model/.
+
+    After a crash or Ctrl-C, --resume FOLDER goes on behind the last checkpoint as if nothing had happened. It needs no
+    other option. FOLDER may also be one of the run's checkpoints, such as runs/x/checkpoints/000010.
+    """
+    from hmpo_lib.lm.run_folder import RunFolder, open_run
+
+    for name in ("model", "task"):  # a path has to hold when the run is resumed from another folder
+        if settings[name] and Path(settings[name]).exists():
+            settings[name] = str(Path(settings[name]).resolve())
+    if resume is None:
+        missing = [name for name, value in {"--method": settings["method"], "--out": out}.items() if value is None]
+        if out is None or missing:
+            raise click.UsageError(f"Missing option {' and '.join(missing)}.")
+        run, checkpoint = RunFolder(out), None
+    else:
+        run, checkpoint = open_run(resume)
+        given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        settings = run.agreed_settings({name: value for name, value in settings.items() if name in given})
+        if out is not None and out.resolve() != run.path.resolve():
+            raise ValueError(f"--out is {out}, and the run to go on with is in {run.path}: leave --out out.")
+        if run.finished:
+            click.echo(f"The run in {run.path} is finished: its model is in {run.model}.")
+            return
+    try:
+        _fine_tune(run, checkpoint, settings, new=resume is None)
+    except KeyboardInterrupt:
+        click.echo(f"Stopped. To go on: hmpo fine-tune --resume {run.path}", err=True)
+        sys.exit(130)  # 128 + SIGINT
 
 
-def _rollout_rows(records: Iterator[Any]) -> Iterator[dict[str, float]]:
-    from hmpo_lib.lm import rollout_row
+def _fine_tune(run: Any, checkpoint: Path | None, settings: dict[str, Any], *, new: bool) -> None:
+    """Fine-tunes from the start or behind a checkpoint, and writes what comes of it into the run's folder."""
+    from hmpo_lib.lm import Checkpoints, FineTuneConfig, fine_tune, load_base_model, load_model
+    from hmpo_lib.lm.datasets import load_task
 
-    for _, steps in groupby(records, key=lambda record: record.rollout):
-        yield rollout_row(list(steps))
-
-
-def _write_rows(path: Path, rows: Iterator[dict[str, float]], total: int) -> None:
-    """One line a rollout, written as it comes, so that an interrupted run leaves what it measured."""
-    with path.open("w", newline="", encoding="utf-8", buffering=1) as file, tqdm(total=total, unit="rollout") as bar:
-        writer = None
-        for row in rows:
-            if writer is None:
-                writer = csv.DictWriter(file, list(row))
-                writer.writeheader()
-            writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+    others = ("model", "task", "checkpoint_every")
+    config = FineTuneConfig(**{name: value for name, value in settings.items() if name not in others})
+    task = load_task(settings["task"])
+    if new:
+        run.require_new()
+    model, tokenizer = load_model(settings["model"]) if settings["model"] else load_base_model()
+    checkpoints = Checkpoints(run.checkpoints, every=settings["checkpoint_every"])
+    records = fine_tune(model, tokenizer, config, **task._asdict(), checkpoints=checkpoints, resume_from=checkpoint)
+    done = int(checkpoint.name) if checkpoint else 0
+    if new:
+        run.create(settings)
+    else:
+        run.rewind(done)
+        click.echo(f"Going on behind rollout {done} of {config.rollouts}.", err=True)
+    with tqdm(total=config.rollouts, initial=done, unit="rollout") as bar:
+        for row in run.write_rows(records, config):
             bar.update()
             bar.set_postfix(reward=f"{row['reward_mean']:.2f}", length=f"{row['completion_length_mean']:.0f}")
+    run.finish(model, tokenizer)
+    click.echo(f"Metrics are in {run.metrics}, the model in {run.model}.")
 
 
-def _make_empty_folder(path: Path) -> None:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"{path} exists and is not an empty folder: expected a new one; give another --out.")
-    path.mkdir(parents=True, exist_ok=True)
+@cli.group("bench")
+def bench_group() -> None:
+    """Measure how fast this is, beside what others offer."""
+
+
+@bench_group.command("lm")
+@click.option("--rounds", type=click.IntRange(min=1), default=20, help="Turns of each contestant that count.")
+@click.option("--model", help="Folder, hub name or random-0.5b.  [default: the base model that is shipped]")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where everything runs.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="Of the weights.")
+def bench_lm_command(rounds: int, model: str | None, device: str, dtype: str) -> None:
+    """Time sampling and learning beside transformers, TRL and the machine's floor (some minutes)."""
+    import torch
+
+    from hmpo_lib.lm.bench import bench, open_model
+
+    for line in bench(*open_model(model, device, getattr(torch, dtype)), rounds=rounds):
+        click.echo(line)
 
 
 def main() -> None:

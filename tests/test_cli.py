@@ -2,8 +2,11 @@
 
 import csv
 import dataclasses
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -35,6 +38,134 @@ def test_fine_tune_writes_a_row_a_rollout_and_a_model_that_loads(tmp_path):
     load_model(out / "model")
     again = hmpo("fine-tune", "--method", "gspo", "--out", tmp_path / "next", "--model", out / "model", *TINY)
     assert again.returncode == 0, again.stderr
+
+
+def columns(folder):
+    """The rows of metrics.csv without the column of seconds."""
+    with (folder / "metrics.csv").open() as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run with a checkpoint each rollout."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    result = hmpo("fine-tune", "--method", "hmpo", "--out", folder, "--checkpoint-every", "1", *TINY)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def crashed(finished, tmp_path):
+    """The same, as if it had crashed in the second rollout, while a row was being written."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "checkpoints" / "000002")
+    rows = (folder / "metrics.csv").read_bytes()
+    (folder / "metrics.csv").write_bytes(rows[: len(rows) - 20])
+    return folder
+
+
+@pytest.mark.parametrize("place", [".", "checkpoints/000001"])
+def test_resume_goes_on_as_if_nothing_had_happened(finished, crashed, place):
+    result = hmpo("fine-tune", "--resume", crashed / place)
+    assert result.returncode == 0, result.stderr
+    assert "Going on behind rollout 1 of 2" in result.stderr
+    assert columns(crashed) == columns(finished)
+    for file in ("model/model.safetensors", "checkpoints/000002/training.safetensors"):
+        assert (crashed / file).read_bytes() == (finished / file).read_bytes()
+
+
+def test_a_run_without_a_checkpoint_begins_anew(finished, crashed):
+    shutil.rmtree(crashed / "checkpoints")
+    result = hmpo("fine-tune", "--resume", crashed)
+    assert result.returncode == 0, result.stderr
+    assert columns(crashed) == columns(finished)
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(finished):
+    before = (finished / "metrics.csv").read_bytes()
+    result = hmpo("fine-tune", "--resume", finished)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "is finished: its model is in" in result.stdout
+    assert (finished / "metrics.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seed", "1"], "seed is 1, and "),
+        (["--method", "grpo", "--prompts", "2"], "method is 'grpo', and "),
+        (["--out", "elsewhere"], "--out is elsewhere, and the run to go on with is in "),
+    ],
+)
+def test_an_option_that_contradicts_the_run_is_refused(crashed, arguments, message):
+    result = hmpo("fine-tune", "--resume", crashed, *arguments)
+    assert message in one_line_error(result, crashed / "model")
+
+
+def test_options_that_agree_with_the_run_are_welcome(crashed):
+    result = hmpo("fine-tune", "--resume", crashed, "--out", crashed, "--method", "hmpo", *TINY)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_damaged_checkpoint_is_one_line_that_names_it_and_the_one_that_loads(finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    shutil.rmtree(folder / "model")
+    weights = folder / "checkpoints" / "000002" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    message = one_line_error(hmpo("fine-tune", "--resume", folder), folder / "model")
+    assert f"{weights} is not as it was written" in message
+    assert f"The last good checkpoint is {folder / 'checkpoints' / '000001'}." in message
+    assert hmpo("fine-tune", "--resume", folder / "checkpoints" / "000001").returncode == 0
+    assert columns(folder) == columns(finished)
+
+
+def test_lost_rows_are_an_error_and_not_a_hole_in_the_table(crashed):
+    (crashed / "metrics.csv").write_text("")
+    message = one_line_error(hmpo("fine-tune", "--resume", crashed), crashed / "model")
+    assert "metrics.csv has 0 rows: expected at least the 1 before the checkpoint" in message
+
+
+def test_where_no_run_is_resume_says_what_it_expects(tmp_path):
+    result = hmpo("fine-tune", "--resume", tmp_path / "nothing")
+    assert "expected a config.json there" in one_line_error(result, tmp_path / "nothing")
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, finished):
+    folder = tmp_path / "run"
+    code = "from hmpo_lib.cli import main; main()"
+    arguments = [
+        "fine-tune",
+        "--method",
+        "hmpo",
+        "--out",
+        folder,
+        *TINY,
+        "--rollouts",
+        "500",
+        "--checkpoint-every",
+        "1",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not (folder / "checkpoints" / "000002").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors.strip().splitlines()[-1] == f"Stopped. To go on: hmpo fine-tune --resume {folder}"
+    assert "Traceback" not in errors
+    assert len(columns(folder)) >= 2
+
+
+def test_method_and_out_are_asked_for_where_nothing_is_resumed():
+    result = CliRunner().invoke(cli.cli, ["fine-tune"])
+    assert result.exit_code == 2
+    assert "Missing option --method and --out." in result.output
 
 
 def test_pretrain_makes_a_model_that_loads(tmp_path):
@@ -85,10 +216,9 @@ def test_a_folder_that_holds_something_is_not_overwritten(tmp_path, command):
 
 
 def test_the_defaults_of_the_command_are_those_of_the_configuration():
-    options = {option.name: option.default for option in cli.fine_tune_command.params}
+    context = cli.fine_tune_command.make_context("fine-tune", [])
     for field in dataclasses.fields(FineTuneConfig):
-        if field.name in options and field.name != "method":
-            assert options[field.name] == field.default, field.name
+        assert field.name == "method" or context.params[field.name] == field.default, field.name
 
 
 @pytest.mark.parametrize("command", [[], ["fine-tune"], ["pretrain"]])

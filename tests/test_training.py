@@ -5,9 +5,11 @@ import math
 
 import pytest
 import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from hmpo_lib import METHODS, LearnableExponent, Method, Objective
-from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, rollout_row
+from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, rollout_row, surrogate, training
+from hmpo_lib.lm.state import TrainingState
 from hmpo_lib.lm.tasks import is_worked
 
 SMALL = FineTuneConfig(rollouts=2, prompts=6, group_size=4, max_new_tokens=24)
@@ -71,12 +73,14 @@ def test_a_gradient_that_is_not_finite_stops_the_run_with_a_word_on_what_to_do()
     model, tokenizer = load_base_model()
     records = fine_tune(model, tokenizer, SMALL, reward_fn=lambda prompt, completion: float(is_worked(completion)))
     model.lm_head.register_full_backward_hook(lambda module, inputs, outputs: (torch.full_like(inputs[0], math.inf),))
-    with pytest.raises(FloatingPointError, match="at rollout 0, step 0: lower the learning rate"):
+    with pytest.raises(FloatingPointError, match="at rollout 0, step 0; the offending completion is"):
         next(records)
 
 
 def test_a_reward_that_is_no_number_is_refused_with_its_prompt_and_answer():
-    with pytest.raises(ValueError, match=r"reward_fn gave nan for \('1\+2\+3=', .*expected finite rewards"):
+    with pytest.raises(
+        FloatingPointError, match=r"reward_fn gave nan for \('1\+2\+3=', .*rollout 0, before its first step"
+    ):
         run(
             sample_prompts=lambda count, generator: ["1+2+3="] * count,
             reward_fn=lambda prompt, completion: math.nan,
@@ -154,10 +158,13 @@ def test_every_method_of_the_table_runs_off_policy_with_finite_numbers(method):
 
 
 def test_a_kl_penalty_holds_the_model_near_its_start():
-    def distance(coefficient):
-        records = run(rollouts=12, learning_rate=3e-4, kl_coefficient=coefficient)
-        assert records[0].metrics["kl_ref"] == pytest.approx(0, abs=1e-6)  # at first the model is the reference
-        return sum(record.metrics["kl_ref"] for record in records[-4:])
+    def distance(coefficient):  # over three seeds: how far one short run gets is mostly chance
+        total = 0.0
+        for seed in range(3):
+            records = run(rollouts=12, prompts=16, learning_rate=3e-4, kl_coefficient=coefficient, seed=seed)
+            assert records[0].metrics["kl_ref"] == pytest.approx(0, abs=1e-6)  # at first the model is the reference
+            total += sum(record.metrics["kl_ref"] for record in records[-4:])
+        return total
 
     assert distance(10.0) < 0.7 * distance(1e-9)
 
@@ -198,16 +205,199 @@ def test_the_callers_gradient_mode_is_left_as_it_was():
         assert not torch.is_grad_enabled()
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "muonclip"])
+def test_the_other_optimizers_learn_too(optimizer):
+    sizes = {"rollouts": 8, "prompts": 12, "group_size": 8, "max_new_tokens": 40, "learning_rate": 5e-3}
+    records = run(**sizes, optimizer=optimizer, reward_fn=lambda prompt, completion: float(not is_worked(completion)))
+    assert records[0].metrics["reward_mean"] < 0.8
+    assert records[-1].metrics["reward_mean"] > 0.95
+
+
+def test_qk_clip_far_above_the_logits_changes_nothing_and_far_below_it_clips_every_head():
+    plain = run(optimizer="muon", minibatches=2)
+    clip = run(optimizer="muonclip", minibatches=2)
+    assert [r.metrics["loss"] for r in plain] == [r.metrics["loss"] for r in clip]
+    assert [r.metrics["heads_clipped"] for r in clip] == [0] * 4
+    low = run(optimizer="muonclip", qk_clip_threshold=1e-3, rollouts=1)
+    assert low[0].metrics["heads_clipped"] == 8  # 2 layers of 4 heads
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "muonclip"])
+def test_the_recorded_logits_are_those_of_the_steps_forward_passes_before_the_step(optimizer):
+    records = run(optimizer=optimizer, monitor_logits=True, learning_rate=1e-3)
+    assert [len(heads) for heads in records[0].max_logits.values()] == [4, 4]
+    for record in records:
+        assert record.metrics["max_logit"] == max(float(heads.max()) for heads in record.max_logits.values())
+    one, other = run(monitor_logits=True, optimizer=optimizer)[0], records[0]
+    for name, heads in one.max_logits.items():
+        assert torch.equal(heads, other.max_logits[name])  # before the step: the learning rate has no say yet
+    assert records[1].metrics["max_logit"] != records[0].metrics["max_logit"]
+
+
+def test_watching_the_logits_changes_no_number_and_ends_with_the_run():
+    model, tokenizer = load_base_model()
+    present = model.config._attn_implementation
+    watched = list(fine_tune(model, tokenizer, dataclasses.replace(SMALL, monitor_logits=True)))
+    assert model.config._attn_implementation == present
+    plain = run()
+    for one, other in zip(watched, plain, strict=True):
+        assert {k: v for k, v in one.metrics.items() if k not in ("seconds", "max_logit")} == numbers([other])[0]
+    assert plain[0].max_logits == {}
+    assert "max_logit" not in plain[0].metrics
+
+
+def test_forward_passes_of_the_caller_between_two_records_are_not_counted():
+    def records(look):
+        model, tokenizer = load_base_model()
+        for record in fine_tune(model, tokenizer, dataclasses.replace(SMALL, optimizer="muonclip")):
+            if look:
+                model(**tokenizer("(19+19=38,38+19=57)57", return_tensors="pt", return_token_type_ids=False))
+            yield record
+
+    assert numbers(records(True)) == numbers(records(False))
+
+
+def test_what_qk_clip_cannot_do_is_said_at_the_call():
+    _, tokenizer = load_base_model()
+    config = Qwen3Config(
+        vocab_size=20,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    with pytest.raises(ValueError, match="normalizes queries and keys"):
+        fine_tune(Qwen3ForCausalLM(config).eval(), tokenizer, FineTuneConfig(optimizer="muonclip"))
+
+
+def test_the_learning_rate_rises_linearly_over_the_warm_up_steps():
+    model, _ = load_base_model()
+    exponent = LearnableExponent(learning_rate=0.5)
+    method = Method(Objective(0.0), "test", p_schedule=exponent)
+    config = dataclasses.replace(SMALL, method=method, warmup_steps=4, learning_rate=1e-3)
+    state = TrainingState.start(model, config)
+    rates = []
+    for step in range(6):
+        state.set_learning_rates(step, config.warmup_steps)
+        rates.append([group["lr"] for group in state.optimizer.param_groups])
+    expected = [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert [first for first, _ in rates] == pytest.approx([1e-3 * factor for factor in expected])
+    assert [second for _, second in rates] == pytest.approx([0.5 * factor for factor in expected])
+
+
+def test_warm_up_makes_the_first_step_smaller_and_the_same_gradient():
+    def move(**changes):
+        model, tokenizer = load_base_model()
+        before = [weight.clone() for weight in model.parameters()]
+        record = next(fine_tune(model, tokenizer, dataclasses.replace(SMALL, **changes)))
+        moved = [(a - b).detach().norm() for a, b in zip(before, model.parameters(), strict=True)]
+        return record.metrics["gradient_norm"], float(torch.stack(moved).norm())
+
+    (norm, full), (same, small) = move(), move(warmup_steps=10)
+    assert norm == same
+    assert small == pytest.approx(full / 10, rel=1e-2)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_in_bfloat16_the_first_ratios_are_exactly_1_and_later_ones_are_not(epochs):
+    for record in run(dtype="bfloat16", minibatches=2, epochs=epochs, learning_rate=1e-3):
+        largest = record.log_ratios.abs().max()
+        assert largest == 0 if record.step == 0 else largest > 0
+
+
+def test_in_bfloat16_the_samplers_own_log_probs_would_give_other_ratios(monkeypatch):
+    """Why they are computed again: the test above fails without it."""
+    monkeypatch.setattr(training, "_recompute_logprobs", lambda model, rollout, minibatches, config: rollout)
+    assert run(dtype="bfloat16", rollouts=1)[0].log_ratios.abs().max() > 1e-3
+
+
+def test_in_bfloat16_the_weights_and_the_numbers_stay_float32_and_it_learns_to_answer_shortly():
+    model, tokenizer = load_base_model()
+    sizes = {"rollouts": 8, "prompts": 12, "group_size": 8, "max_new_tokens": 40, "learning_rate": 1e-3}
+    config = dataclasses.replace(SMALL, dtype="bfloat16", **sizes)
+    records = list(fine_tune(model, tokenizer, config, reward_fn=lambda _, text: float(not is_worked(text))))
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert records[0].log_ratios.dtype == torch.float32
+    assert records[-1].metrics["reward_mean"] > 0.95
+
+
+def test_the_device_is_where_the_model_is_trained():
+    model, tokenizer = load_base_model()
+    next(fine_tune(model, tokenizer, dataclasses.replace(SMALL, device="cpu")))
+    assert model.device.type == "cpu"
+
+
+def stopped(model, tokenizer, **options):
+    """What a run says that stops at its first step, and whether the model's weights are as before."""
+    before = [weight.clone() for weight in model.parameters()]
+    records = fine_tune(model, tokenizer, dataclasses.replace(SMALL, rollouts=1), **options)
+    with pytest.raises(FloatingPointError) as error:
+        next(records)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    return str(error.value)
+
+
+SPREAD = {"reward_fn": lambda prompt, completion: float(len(completion))}
+
+
+def longest_of(texts):
+    """The row of the longest text."""
+    return max(range(len(texts)), key=lambda row: len(texts[row]))
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("fault", "harm"),
     [
-        ({"method": "ppo"}, "unknown method 'ppo': expected one of grpo, "),
-        ({"rollouts": 0}, "rollouts is 0"),
-        ({"minibatches": 33}, "minibatches is 33 with prompts 32"),
-        ({"learning_rate": math.nan}, "learning_rate is nan"),
-        ({"temperature": -1.0}, "temperature is -1.0"),
+        ("a log-probability is not finite", lambda logprobs, row: logprobs.where(~row, math.nan)),
+        ("the gradient's norm is ", lambda logprobs, row: with_gradient(logprobs, row, math.inf)),
+        ("the gradient's norm is ", lambda logprobs, row: with_gradient(logprobs, row, math.nan)),
     ],
 )
-def test_a_configuration_that_means_nothing_is_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        FineTuneConfig(**changes)
+def test_the_completion_that_is_not_finite_is_named(monkeypatch, fault, harm):
+    original, guilty = surrogate.token_logprobs, []
+
+    def broken(policy, part, **options):
+        if len(part.texts) > 1:  # the whole minibatch, before its rows are looked at one by one
+            guilty.append(part.texts[longest_of(part.texts)])
+        row = torch.tensor([text == guilty[0] for text in part.texts])
+        return harm(original(policy, part, **options), row[:, None])
+
+    monkeypatch.setattr(surrogate, "token_logprobs", broken)
+    message = stopped(*load_base_model(), **SPREAD)
+    assert message.startswith(fault)
+    assert f"at rollout 0, step 0; the offending completion is {guilty[0]!r}, to the prompt " in message
+
+
+def with_gradient(logprobs, row, value):
+    """The same numbers, with a gradient of ``value`` on the given row."""
+    logprobs = logprobs * 1
+    if row.any():
+        logprobs.register_hook(lambda gradient: gradient.where(~row, value))
+    return logprobs
+
+
+def test_the_completion_whose_loss_is_not_finite_is_named(monkeypatch):
+    original = training.sample_completions
+    guilty = []
+
+    def far_away(*args, **options):
+        rollout = original(*args, **options)
+        longest = longest_of(rollout.texts)
+        guilty.append((rollout.texts[longest], args[2][longest // 4]))
+        rollout.logprobs[longest] -= 1000.0  # a ratio of e^1000, which overflows
+        return rollout
+
+    monkeypatch.setattr(training, "sample_completions", far_away)
+    message = stopped(*load_base_model(), **SPREAD)  # the longest is truncated and gets 0: A < 0, which no clip holds
+    assert message.startswith("the loss is ")
+    assert f"the offending completion is {guilty[0][0]!r}, to the prompt {guilty[0][1]!r}" in message
+
+
+def test_a_broken_model_stops_the_run_before_its_first_step():
+    model, tokenizer = load_base_model()
+    model.model.norm.weight.data.fill_(math.inf)
+    records = fine_tune(model, tokenizer, SMALL)
+    with pytest.raises(FloatingPointError, match="sampler's is not finite at rollout 0, before its first step"):
+        next(records)

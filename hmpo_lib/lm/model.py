@@ -17,10 +17,12 @@ from transformers import (
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging
 
 from hmpo_lib.lm.tasks import CHARACTERS
@@ -50,20 +52,23 @@ def load_base_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def load_model(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer, float32, in eval mode: dropout would make every ratio differ from 1.
 
+    Prompts reach the model as they are: no chat template is applied. Code that comes with a model is never run.
+
     Args:
         path: a folder made by ``save_pretrained``, or the name of a model on the hub (needs a network).
 
     Raises:
         FileNotFoundError: the folder has no model in it.
-        ValueError: the tokenizer's pad is its eos.
+        ValueError: the tokenizer's pad is its eos; the model needs code of its own, beyond transformers.
     """
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise FileNotFoundError(f"no model in {path}: expected a config.json there; give a folder of save_pretrained.")
     try:
         with _without_progress_bars():
-            tokenizer = AutoTokenizer.from_pretrained(path)
+            _refuse_code(path)
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             check_special_tokens(tokenizer)
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
     except (OSError, SafetensorError) as error:
         raise FileNotFoundError(
             f"no model that can be read at {path}: expected a folder of save_pretrained, or the name of a model on the "
@@ -90,6 +95,16 @@ def _without_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def _refuse_code(path: str | Path) -> None:
+    """Refuses a model of a type that transformers does not have, which would ask on stdin whether to run its code."""
+    config, _ = PreTrainedConfig.get_config_dict(path)
+    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
+        raise ValueError(
+            f"the model in {path} is of type {config.get('model_type')!r} and brings code of its own, which is never "
+            "run here: expected a type that transformers has, such as llama, qwen3 or gpt2."
+        )
 
 
 def check_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -26,14 +26,16 @@ def pretrain(
     batch_size: int = 128,
     learning_rate: float = 0.02,
     seed: int = 0,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Trains ``model`` in place; yields ``{"step", "loss"}`` (nats per token) after each optimizer step.
 
     Muon moves the matrices inside the blocks, AdamW the rest; both follow a cosine to 0 after a
-    short warm-up.
+    short warm-up. Another ``optimizer`` over the model's parameters may be given, with learning rates of its own.
     """
     generator = torch.Generator().manual_seed(seed)
-    optimizer = MuonAdamW(model, learning_rate, adamw_lr=3e-3, adjust_lr_fn="original", weight_decay=0.01)
+    if optimizer is None:
+        optimizer = MuonAdamW(model, learning_rate, adamw_lr=3e-3, adjust_lr_fn="original", weight_decay=0.01)
     warmup = min(20, steps)
 
     def factor(step: int) -> float:
@@ -43,7 +45,7 @@ def pretrain(
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     model.train()
     for step in range(steps):
-        input_ids, attention_mask, labels = _batch(tokenizer, batch_size, generator)
+        input_ids, attention_mask, labels = pretraining_batch(tokenizer, batch_size, generator)
         loss = model(input_ids=input_ids, attention_mask=attention_mask, labels=labels).loss
         loss.backward()
         optimizer.step()
@@ -53,9 +55,11 @@ def pretrain(
     model.eval()
 
 
-def _batch(tokenizer: PreTrainedTokenizerBase, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def pretraining_batch(
+    tokenizer: PreTrainedTokenizerBase, size: int, generator: torch.Generator, *, held_out: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Token ids, attention mask and labels, each ``[size, time]``; labels are −100 on padding."""
-    questions = sample_questions(size, generator)
+    questions = sample_questions(size, generator, held_out=held_out)
     worked = torch.rand(size, generator=generator) < WORKED_SHARE
     answers = [q.worked_answer if w else q.direct_answer for q, w in zip(questions, worked.tolist(), strict=True)]
     texts = [q.prompt + answer + tokenizer.eos_token for q, answer in zip(questions, answers, strict=True)]

@@ -20,6 +20,9 @@ class StepRecord(NamedTuple):
         prompts: of the whole rollout, one a group.
         texts: completions of the whole rollout, groups one after the other.
         rewards: ``[batch]`` of the whole rollout.
+        rows: ``[minibatch]``, which completions of the rollout the step learned from: indices into ``texts``.
+        max_logits: the attention module's name -> the largest logit of each head, ``[heads]``, in the step's forward
+            passes; empty where they are not watched.
     """
 
     rollout: int
@@ -32,18 +35,21 @@ class StepRecord(NamedTuple):
     prompts: list[str]
     texts: list[str]
     rewards: Tensor
+    rows: Tensor
+    max_logits: dict[str, Tensor]
 
 
 def rollout_row(records: list[StepRecord]) -> dict[str, float]:
     """The row of metrics.csv for one rollout, from the records of all its steps.
 
     Metrics of a step are averaged over the steps, except ``seconds`` (the last one's: the whole rollout),
-    ``ratio_min`` and ``ratio_max``.
+    ``ratio_min``, and ``ratio_max`` and ``max_logit`` (the largest).
     """
     reduce: dict[str, Callable[[list[float]], float]] = {
         "seconds": lambda values: values[-1],
         "ratio_min": min,
         "ratio_max": max,
+        "max_logit": max,
     }
     columns = {name: [record.metrics[name] for record in records] for name in records[0].metrics}
     means = {name: reduce.get(name, lambda v: sum(v) / len(v))(values) for name, values in columns.items()}

@@ -6,6 +6,7 @@ final number only: nothing pays for showing the work, except that it helps to be
 
 import re
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,18 @@ MAX_COMPLETION_LENGTH = 40  # tokens of the longest worked answer, eos included:
 
 _PROMPT = re.compile(r"\d+(\+\d+)+=")
 _COMPLETION = re.compile(r"(\([^()]*\))?(\d+)")
+
+
+class Task(NamedTuple):
+    """What `fine_tune` needs to know of a task: ``fine_tune(model, tokenizer, config, **task._asdict())``.
+
+    Attributes:
+        sample_prompts: (count, generator) -> prompts; where it stands in the data is the generator's state alone.
+        reward_fn: (prompt, completion) -> reward.
+    """
+
+    sample_prompts: Callable[[int, torch.Generator], list[str]]
+    reward_fn: Callable[[str, str], float]
 
 
 class Question(NamedTuple):
@@ -91,3 +104,6 @@ def reward_correct(prompt: str, completion: str) -> float:
     if not _PROMPT.fullmatch(prompt):
         raise ValueError(f"the prompt {prompt!r} is not a sum: expected a form such as '7+12+5='.")
     return float(final_number(completion) == sum(map(int, prompt[:-1].split("+"))))
+
+
+SUMS = Task(sample_prompts, reward_correct)

@@ -4,88 +4,24 @@ One rollout is sampled, split into ``minibatches`` (groups stay whole) and passe
 every step is on-policy, every ratio is 1, and the mean cannot matter; later minibatches are stale.
 """
 
-import copy
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hmpo_lib.advantages import group_advantages
-from hmpo_lib.kl import Estimator, kl_penalty
+from hmpo_lib.lm.checkpoints import Checkpoints, load_checkpoint
+from hmpo_lib.lm.config import FineTuneConfig
+from hmpo_lib.lm.logprobs import token_logprobs
 from hmpo_lib.lm.records import StepRecord
-from hmpo_lib.lm.rollouts import Rollout, sample_completions, token_logprobs
-from hmpo_lib.lm.tasks import reward_correct, sample_prompts
-from hmpo_lib.losses import policy_loss
-from hmpo_lib.methods import METHODS, Method
-from hmpo_lib.schedules import LearnableExponent
-
-
-@dataclasses.dataclass(frozen=True)
-class FineTuneConfig:
-    """What `fine_tune` needs to know besides the model and the task.
-
-    Attributes:
-        method: a name in METHODS, or a Method of your own.
-        rollouts: how many times to sample and learn.
-        prompts: prompts per rollout.
-        group_size: completions per prompt.
-        minibatches: optimizer steps per pass over a rollout; at most ``prompts``.
-        epochs: passes over a rollout.
-        max_new_tokens: limit per completion, eos included.
-        learning_rate: of AdamW.
-        temperature: of sampling, and of every log-probability.
-        max_gradient_norm: the gradient is scaled down to this norm.
-        kl_coefficient: of a penalty on KL(new ‖ ref), with the model as it was at the start for the reference.
-        kl_estimator: of `kl_penalty`; k2 has the gradient of KL(new ‖ ref) on-policy, k1 has none.
-        seed: of prompts, sampling and minibatches.
-    """
-
-    method: str | Method = "gspo"
-    rollouts: int = 50
-    prompts: int = 32
-    group_size: int = 8
-    minibatches: int = 1
-    epochs: int = 1
-    max_new_tokens: int = 40
-    learning_rate: float = 1e-4
-    temperature: float = 1.0
-    max_gradient_norm: float = 1.0
-    kl_coefficient: float = 0.0
-    kl_estimator: Estimator = "k2"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.method, str) and self.method not in METHODS:
-            raise ValueError(f"unknown method {self.method!r}: expected one of {', '.join(METHODS)}.")
-        for name in ("rollouts", "prompts", "group_size", "minibatches", "epochs", "max_new_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected a whole number from 1.")
-        for name in ("learning_rate", "temperature", "max_gradient_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: expected a number above 0.")
-        if not self.kl_coefficient >= 0:
-            raise ValueError(f"kl_coefficient is {self.kl_coefficient}: expected 0 or more.")
-        if self.minibatches > self.prompts:
-            raise ValueError(
-                f"minibatches is {self.minibatches} with prompts {self.prompts}: groups stay whole, so expected at "
-                "most one minibatch a prompt."
-            )
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps in the whole run."""
-        return self.rollouts * self.epochs * self.minibatches
-
-    def resolved_method(self) -> Method:
-        """The Method, with its length weight's ``max_length`` set to ``max_new_tokens`` where it has none."""
-        method = METHODS[self.method] if isinstance(self.method, str) else self.method
-        if method.objective.length_weight == "constant" and method.objective.max_length is None:
-            objective = dataclasses.replace(method.objective, max_length=self.max_new_tokens)
-            method = dataclasses.replace(method, objective=objective)
-        return method
+from hmpo_lib.lm.rollouts import Rollout, sample_completions
+from hmpo_lib.lm.state import TrainingState
+from hmpo_lib.lm.surrogate import Surrogate, fault_in, offending_row, surrogate_loss
+from hmpo_lib.lm.tasks import Task, reward_correct, sample_prompts
+from hmpo_lib.optim import QKClip
 
 
 def fine_tune(
@@ -95,90 +31,128 @@ def fine_tune(
     *,
     sample_prompts: Callable[[int, torch.Generator], list[str]] = sample_prompts,
     reward_fn: Callable[[str, str], float] = reward_correct,
+    checkpoints: Checkpoints | None = None,
+    resume_from: Path | None = None,
 ) -> Iterator[StepRecord]:
     """Fine-tunes ``model`` in place; a generator that yields one record per optimizer step.
 
     Args:
-        model: a causal language model in eval mode.
+        model: a causal language model in eval mode, with float32 weights.
         tokenizer: its tokenizer.
-        config: method, sizes and seed. The same seed gives the same run on the same machine.
+        config: method, sizes, optimizer and seed. The same seed gives the same run on the same machine.
         sample_prompts: (count, generator) -> prompts; default: sums.
         reward_fn: (prompt, completion) -> reward; default: 1 for the right number. A truncated completion earns 0,
             whatever it says.
+        checkpoints: where to keep the run's state; None: nowhere.
+        resume_from: a checkpoint, such as ``checkpoints.latest()``. With everything else as it was given before, the
+            run goes on from there, bit for bit as if it had never stopped.
 
     Raises:
-        ValueError: a reward that is not finite, or too few prompts.
-        FloatingPointError: a gradient that is not finite.
+        ValueError: what model, optimizer and config cannot do together; too few prompts; a checkpoint that is damaged
+            or of another run.
+        FileExistsError: ``checkpoints`` has those of an earlier run, and there is no ``resume_from``.
+        OSError: a checkpoint could not be written.
+        FloatingPointError: a reward, log-probability, loss or gradient that is not finite. The weights are those
+            before the step.
     """
-    method = config.resolved_method()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
-    if isinstance(method.p_schedule, LearnableExponent):
-        optimizer.add_param_group({"params": method.p_schedule.parameters(), "lr": method.p_schedule.learning_rate})
-    reference = copy.deepcopy(model).requires_grad_(False) if config.kl_coefficient else None
-    prompt_generator = torch.Generator().manual_seed(config.seed)
-    token_generator = torch.Generator(model.device).manual_seed(config.seed)
-    for index in range(config.rollouts):
-        started = time.perf_counter()
-        prompts = sample_prompts(config.prompts, prompt_generator)
-        if len(prompts) != config.prompts:
-            raise ValueError(f"sample_prompts gave {len(prompts)} prompts: expected the {config.prompts} asked for.")
+    if checkpoints is not None and resume_from is None:
+        checkpoints.require_empty()
+    state = TrainingState.start(model, config)
+    if resume_from is not None:
+        load_checkpoint(resume_from, state, config)
+    # What cannot work has been said by now, at the call; the rest happens as the records are asked for.
+    return _run(state, tokenizer, config, Task(sample_prompts, reward_fn), checkpoints)
+
+
+def _run(
+    state: TrainingState,
+    tokenizer: PreTrainedTokenizerBase,
+    config: FineTuneConfig,
+    task: Task,
+    checkpoints: Checkpoints | None,
+) -> Iterator[StepRecord]:
+    if checkpoints is not None:
+        checkpoints.tidy(state.rollouts_done)
+    try:
+        while state.rollouts_done < config.rollouts:
+            yield from _one_rollout(state, tokenizer, config, task)
+            state.rollouts_done += 1
+            if checkpoints is not None and checkpoints.due(state.rollouts_done, config.rollouts):
+                checkpoints.save(state, config)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{error} {checkpoints.last_whole()}" if checkpoints else str(error)) from error
+    finally:
+        if state.monitor is not None:
+            state.monitor.remove()
+
+
+def _one_rollout(
+    state: TrainingState, tokenizer: PreTrainedTokenizerBase, config: FineTuneConfig, task: Task
+) -> Iterator[StepRecord]:
+    started = time.perf_counter()
+    prompts = task.sample_prompts(config.prompts, state.prompt_generator)
+    if len(prompts) != config.prompts:
+        raise ValueError(f"sample_prompts gave {len(prompts)} prompts: expected the {config.prompts} asked for.")
+    with config.autocast(state.model.device):
         rollout = sample_completions(
-            model,
+            state.model,
             tokenizer,
             prompts,
             group_size=config.group_size,
             max_new_tokens=config.max_new_tokens,
             temperature=config.temperature,
-            generator=token_generator,
+            generator=state.token_generator,
         )
-        rewards = _score(prompts, rollout, config.group_size, reward_fn)
-        advantages = group_advantages(rewards, config.group_size, scale=method.advantage_scale)
-        summary = _summarize(rollout, rewards, config.group_size)
-        for step, rows in enumerate(_minibatches(config, prompt_generator)):
-            part = rollout.select(rows.to(model.device))
-            part_advantages = advantages[rows].to(model.device)
-            optimizer.zero_grad()  # before, since the caller's own backward() may have left gradients behind
-            # Enabled here, not around the loop: a generator must not leave the caller's gradient mode changed.
-            with torch.enable_grad():
-                loss, metrics, log_ratios, p = _surrogate_loss(
-                    model, reference, part, part_advantages, method, index / max(1, config.rollouts - 1), config
-                )
-                loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
-            if not norm.isfinite():
-                raise FloatingPointError(
-                    f"the gradient's norm is {norm.item()} at rollout {index}, step {step}: lower the learning rate, "
-                    "or bound the ratios of negative advantages with the objective's ratio_cap."
-                )
-            optimizer.step()
-            yield StepRecord(
-                rollout=index,
-                step=step,
-                metrics={
-                    "seconds": time.perf_counter() - started,
-                    **summary,
-                    **metrics,
-                    "loss": float(loss.detach()),
-                    "gradient_norm": float(norm),
-                },
-                log_ratios=log_ratios.cpu(),
-                completion_mask=part.completion_mask.cpu(),
-                advantages=part_advantages.cpu(),
-                p=p,
-                prompts=prompts,
-                texts=rollout.texts,
-                rewards=rewards,
-            )
+    _require_finite(rollout, prompts, state.rollouts_done)
+    rewards = _score(prompts, rollout, config.group_size, task, state.rollouts_done)
+    advantages = group_advantages(rewards, config.group_size, scale=state.method.advantage_scale)
+    summary = _summarize(rollout, rewards, config.group_size)
+    minibatches = list(_minibatches(config, state.prompt_generator))
+    if config.dtype == "bfloat16":
+        rollout = _recompute_logprobs(state.model, rollout, minibatches[: config.minibatches], config)
+    for step, rows in enumerate(minibatches):
+        part, part_advantages = rollout.select(rows.to(state.model.device)), advantages[rows].to(state.model.device)
+        asked = [prompts[row // config.group_size] for row in rows.tolist()]
+        result, metrics, max_logits = _optimizer_step(state, part, part_advantages, config, step, asked)
+        yield StepRecord(
+            rollout=state.rollouts_done,
+            step=step,
+            metrics={"seconds": time.perf_counter() - started, **summary, **metrics},
+            log_ratios=result.log_ratios.cpu(),
+            completion_mask=part.completion_mask.cpu(),
+            advantages=part_advantages.cpu(),
+            p=result.p,
+            prompts=prompts,
+            texts=rollout.texts,
+            rewards=rewards,
+            rows=rows,
+            max_logits=max_logits,
+        )
 
 
-def _score(prompts: list[str], rollout: Rollout, group_size: int, reward_fn: Callable[[str, str], float]) -> Tensor:
+def _require_finite(rollout: Rollout, prompts: list[str], index: int) -> None:
+    bad = (~rollout.logprobs.isfinite()).any(dim=1)
+    if bool(bad.any()):
+        row = int(bad.int().argmax())
+        prompt = prompts[row * len(prompts) // len(bad)]
+        raise FloatingPointError(
+            f"a log-probability of the sampler's is not finite at rollout {index}, before its first step; the "
+            f"offending completion is {rollout.texts[row]!r}, to the prompt {prompt!r}: lower the learning rate, or "
+            "start from a model whose logits are finite."
+        )
+
+
+def _score(prompts: list[str], rollout: Rollout, group_size: int, task: Task, index: int) -> Tensor:
     repeated = [prompt for prompt in prompts for _ in range(group_size)]
     pairs = list(zip(repeated, rollout.texts, strict=True))
-    rewards = torch.tensor([float(reward_fn(*pair)) for pair in pairs]).masked_fill(rollout.truncated.cpu(), 0.0)
+    rewards = torch.tensor([float(task.reward_fn(*pair)) for pair in pairs]).masked_fill(rollout.truncated.cpu(), 0.0)
     is_finite = rewards.isfinite()
     if not bool(is_finite.all()):
         first = int(is_finite.int().argmin())
-        raise ValueError(f"reward_fn gave {rewards[first].item()} for {pairs[first]}: expected finite rewards.")
+        raise FloatingPointError(
+            f"reward_fn gave {rewards[first].item()} for {pairs[first]} at rollout {index}, before its first step: "
+            "expected finite rewards."
+        )
     return rewards
 
 
@@ -201,37 +175,48 @@ def _minibatches(config: FineTuneConfig, generator: torch.Generator) -> Iterator
             yield rows[groups].flatten()
 
 
-def _surrogate_loss(
-    model: PreTrainedModel,
-    reference: PreTrainedModel | None,
-    part: Rollout,
-    advantages: Tensor,
-    method: Method,
-    progress: float,
-    config: FineTuneConfig,
-) -> tuple[Tensor, dict[str, float], Tensor, float | Tensor]:
-    """The loss of one minibatch, its metrics, the detached log-ratios, and the step's p."""
-    mask = part.completion_mask
-    logprobs = token_logprobs(model, part, temperature=config.temperature)
-    log_ratios = (logprobs - part.logprobs).detach()
-    objective = method.objective
-    if method.p_schedule is not None:
-        objective = dataclasses.replace(objective, p=method.p_schedule(progress, log_ratios, mask, advantages))
-    loss, metrics = policy_loss(logprobs, part.logprobs, advantages, mask, objective)
-    p = torch.as_tensor(objective.p).detach()
-    metrics["p"] = p.float().mean()
-    if reference is not None:
-        with torch.no_grad():
-            ref_logprobs = token_logprobs(reference, part, temperature=config.temperature)
-        penalty = kl_penalty(
-            logprobs,
-            ref_logprobs,
-            mask,
-            estimator=config.kl_estimator,
-            length_weight=objective.length_weight,
-            max_length=objective.max_length,
+@torch.no_grad()
+def _recompute_logprobs(
+    model: PreTrainedModel, rollout: Rollout, minibatches: list[Tensor], config: FineTuneConfig
+) -> Rollout:
+    """The rollout with the log-probs of a plain forward pass over each minibatch in place of the sampler's.
+
+    In bfloat16 the two differ by rounding (the sampler reads a cache, token by token), and ratios of 0.98 would be
+    taken for a policy that has moved. Over the same rows the passes are the same, and the first ratios are exactly 1.
+    """
+    logprobs = torch.zeros_like(rollout.logprobs)
+    for rows in minibatches:
+        rows = rows.to(model.device)
+        with config.autocast(model.device):
+            logprobs[rows] = token_logprobs(model, rollout.select(rows), temperature=config.temperature)
+    return rollout._replace(logprobs=logprobs)
+
+
+def _optimizer_step(
+    state: TrainingState, part: Rollout, advantages: Tensor, config: FineTuneConfig, step: int, prompts: list[str]
+) -> tuple[Surrogate, dict[str, float], dict[str, Tensor]]:
+    """One step on a minibatch: what it minimized, its metrics, and the attention logits it saw."""
+    state.set_learning_rates(state.rollouts_done * config.steps_per_rollout + step, config.warmup_steps)
+    state.optimizer.zero_grad()  # before, since the caller's own backward() may have left gradients behind
+    if state.monitor is not None:
+        state.monitor.reset()  # and the caller's own forward pass logits
+    # Enabled here, not around the loop: a generator must not leave the caller's gradient mode changed.
+    with torch.enable_grad():
+        result = surrogate_loss(state, part, advantages, config)
+        result.loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.max_gradient_norm)
+    logits = {} if state.monitor is None else {k: v.cpu() for k, v in state.monitor.max_logits().items()}
+    if fault := fault_in(result, norm, state, logits):
+        row = offending_row(state, part, advantages, result, config)
+        raise FloatingPointError(
+            f"{fault} at rollout {state.rollouts_done}, step {step}; the offending completion is {part.texts[row]!r}, "
+            f"to the prompt {prompts[row]!r}: lower the learning rate, or bound the ratios of negative advantages with "
+            "the objective's ratio_cap."
         )
-        loss = loss + config.kl_coefficient * penalty
-        metrics["kl_ref"] = (logprobs.detach() - ref_logprobs)[mask].mean()
-    numbers = {name: float(value) for name, value in metrics.items()}
-    return loss, numbers, log_ratios, p.cpu() if p.dim() else p.item()
+    state.optimizer.step()
+    metrics = {**result.metrics, "loss": float(result.loss.detach()), "gradient_norm": float(norm)}
+    if logits:
+        metrics["max_logit"] = max(float(heads.max()) for heads in logits.values())
+    if isinstance(state.optimizer, QKClip):
+        metrics["heads_clipped"] = state.optimizer.history[-1].heads_clipped
+    return result, metrics, logits

@@ -1,0 +1,96 @@
+"""All that changes while a model is fine-tuned: what the loop moves, and what a checkpoint has to hold."""
+
+import copy
+import dataclasses
+
+import torch
+from transformers import PreTrainedModel
+
+from hmpo_lib.lm.config import FineTuneConfig
+from hmpo_lib.methods import Method
+from hmpo_lib.optim import MaxLogitMonitor, MuonAdamW, MuonClip, QKClip
+from hmpo_lib.schedules import LearnableExponent
+
+
+@dataclasses.dataclass
+class TrainingState:
+    """Where a run stands, between two rollouts.
+
+    Attributes:
+        model: the policy, trained in place.
+        method: objective and schedule; a LearnableExponent in it is trained in place too.
+        optimizer: over the model and, if there is one, the exponent.
+        rates: the learning rate of each of its parameter groups, after warm-up.
+        monitor: of the attention logits, or None.
+        reference: the model as it was at the start, for a KL penalty, or None.
+        prompt_generator: draws prompts and minibatches; its state is the position in the data.
+        token_generator: draws tokens, on the model's device.
+        rollouts_done: the index of the next rollout.
+    """
+
+    model: PreTrainedModel
+    method: Method
+    optimizer: torch.optim.Optimizer
+    rates: list[float]
+    monitor: MaxLogitMonitor | None
+    reference: PreTrainedModel | None
+    prompt_generator: torch.Generator
+    token_generator: torch.Generator
+    rollouts_done: int = 0
+
+    @classmethod
+    def start(cls, model: PreTrainedModel, config: FineTuneConfig) -> "TrainingState":
+        """The state before the first rollout; moves the model to the config's device.
+
+        Raises:
+            ValueError: a model without matrices for Muon, or whose attention logits cannot be watched or clipped.
+        """
+        if config.device is not None:
+            model.to(config.device)
+        # Before the monitor, so that the copy is a plain model.
+        reference = copy.deepcopy(model).requires_grad_(False) if config.kl_coefficient else None
+        method = config.resolved_method()
+        optimizer = make_optimizer(model, config)
+        if isinstance(method.p_schedule, LearnableExponent):
+            optimizer.add_param_group({"params": method.p_schedule.parameters(), "lr": method.p_schedule.learning_rate})
+        if isinstance(optimizer, QKClip):
+            monitor: MaxLogitMonitor | None = optimizer.monitor
+        else:
+            monitor = MaxLogitMonitor(model) if config.monitor_logits else None
+        return cls(
+            model=model,
+            method=method,
+            optimizer=optimizer,
+            rates=[group["lr"] for group in optimizer.param_groups],
+            monitor=monitor,
+            reference=reference,
+            prompt_generator=torch.Generator().manual_seed(config.seed),
+            token_generator=torch.Generator(model.device).manual_seed(config.seed),
+        )
+
+    @property
+    def exponent(self) -> LearnableExponent | None:
+        """The exponent that is learned, if one is."""
+        schedule = self.method.p_schedule
+        return schedule if isinstance(schedule, LearnableExponent) else None
+
+    def set_learning_rates(self, step: int, warmup_steps: int) -> None:
+        """Sets the learning rates of optimizer step ``step``, counted from 0 over the run: the last ones at the end.
+
+        A function of the step alone, so that a resumed run needs no scheduler's state.
+        """
+        factor = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = factor * rate
+
+
+def make_optimizer(model: PreTrainedModel, config: FineTuneConfig) -> torch.optim.Optimizer:
+    """The optimizer of a run, without weight decay: a decayed policy drifts even where no reward asks for it.
+
+    Muon's default factor, "match_rms_adamw", makes its steps as large as AdamW's: one learning rate serves both.
+    """
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    if config.optimizer == "muon":
+        return MuonAdamW(model, config.learning_rate, weight_decay=0.0)
+    return MuonClip(model, config.learning_rate, threshold=config.qk_clip_threshold, weight_decay=0.0)
