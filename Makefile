@@ -29,7 +29,7 @@ help:  ## print these lines
 	@echo
 	@sed -n '3,5s/^#//p' Makefile
 
-install: $(READY)  ## make .venv with everything pinned in requirements.lock (the others call it)
+install: $(READY)  ## make .venv with everything that the two locks pin (the others call it)
 
 oracles: $(ORACLES)  ## add the reference programs TRL and verl to .venv; their tests are skipped without
 
@@ -63,7 +63,7 @@ check:  ## one line: is this machine ready? (for the evening before class)
 
 # Pins that are there already stay unless pyproject.toml rules them out; LOCK_OPTIONS=--upgrade renews them all.
 # The CUDA libraries are left out: torch asks for its own where it needs them, and its CPU build needs none.
-lock: $(BIN)/python  ## renew requirements.lock from pyproject.toml
+lock: $(BIN)/python  ## renew requirements.lock and requirements-gym.lock from pyproject.toml
 	@mkdir -p .cache
 	@$(BIN)/python -m pip install --quiet --upgrade --target .cache/uv uv==$(UV_VERSION)
 	@echo torch==$(TORCH_VERSION) > .cache/constraints.txt
@@ -72,14 +72,21 @@ lock: $(BIN)/python  ## renew requirements.lock from pyproject.toml
 		--constraints .cache/constraints.txt --no-annotate --no-header --output-file .cache/universal.lock $(LOCK_OPTIONS)
 	@{ grep '^#' requirements.lock; grep -Ev '^(nvidia|cuda|triton)' .cache/universal.lock; } > .cache/requirements.lock
 	@mv .cache/requirements.lock requirements.lock
+	@cat requirements.lock requirements-gym.lock > .cache/universal.lock
+	.cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra test --extra gym pyproject.toml \
+		--constraints requirements.lock --no-annotate --no-header --output-file .cache/universal.lock $(LOCK_OPTIONS)
+	@{ grep '^#' requirements-gym.lock; grep -Ev '^(nvidia|cuda|triton|pycosat)' .cache/universal.lock \
+		| grep -vxFf requirements.lock; } > .cache/requirements-gym.lock
+	@mv .cache/requirements-gym.lock requirements-gym.lock
 
 # --- the environment -------------------------------------------------------------------------------------------------
 
 # The news pop-up of JupyterLab is turned off in this environment only, not in the reader's own settings.
 # So is the wait of a slider's small messages for the page's acknowledgement (see the file).
-$(READY): requirements.lock pyproject.toml .jupyter/overrides.json .jupyter/jupyter_server_config.py | $(BIN)/python
+$(READY): requirements.lock requirements-gym.lock pyproject.toml .jupyter/overrides.json .jupyter/jupyter_server_config.py | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock \
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements-gym.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --editable .
 	@mkdir -p .venv/share/jupyter/lab/settings
 	@cp .jupyter/overrides.json .venv/share/jupyter/lab/settings/overrides.json
