@@ -110,7 +110,7 @@ def test_notebook_08_pauses_and_stops_a_real_fine_tuning(lab, open_notebook):
     page = notebook.page
     output = page.locator(".jp-OutputArea", has=page.get_by_role("button", name="Stop")).first
     picture, button = output.locator("img"), output.get_by_role("button")
-    expect(picture).to_have_attribute("alt", re.compile("^Four plots after"), timeout=90_000)
+    expect(picture).to_have_attribute("alt", re.compile("^Six plots after"), timeout=90_000)
     button.filter(has_text="Pause").click()
     expect(output).to_contain_text("paused", timeout=10_000)
     at_pause = alt_that_holds_still(page, picture)
