@@ -28,7 +28,7 @@ from hmpo_lib.lm.tasks import is_worked
 METHOD_NAMES = ("grpo", "gspo", "gmpo", "hmpo", "pessimistic")
 MINIBATCHES, ROLLOUTS = 4, 50
 SEEDS, CALIBRATION_SEEDS = range(5), (100, 101)
-BLOCKED_SHARES = (0.01, 0.1)  # of the tokens with A ≠ 0, in the steps after a rollout's first
+BLOCKED_SHARE = 0.05  # of the tokens with A ≠ 0, in the steps after a rollout's first
 GOAL, WINDOW = 0.8, 5  # learned once the mean reward of so many rollouts reaches the goal
 RESULTS = Path(__file__).resolve().parent.parent / "data" / "results" / "methods.csv"
 
@@ -63,7 +63,7 @@ class Run:
 
 def record(run: Run, folder: Path) -> list[Row]:
     """A row a rollout, from the folder if the run was finished before."""
-    path = folder / f"{run.method}_{run.ranges.replace(' ', '_')}_{run.seed}.csv"
+    path = folder / f"{run.method}_{run.ranges}_{run.seed}.csv"
     if not path.is_file():
         rows = [
             {
@@ -90,19 +90,18 @@ def blocked_share(records: list[StepRecord]) -> float:
     return statistics.mean(stale) if stale else 0.0
 
 
-def calibrated_ranges(method: str, folder: Path) -> dict[float, tuple[float, float]]:
-    """For each share the range (e^−c, e^c) that blocks it in runs with that very range, to one round of correction."""
+def calibrated_range(method: str, folder: Path) -> tuple[float, float]:
+    """The range (e^−c, e^c) that blocks the share in runs with that very range, to one round of correction."""
     path = folder / f"{method}_calibrated.csv"
     if not path.is_file():
-        first = pushed_log_ratios([Run(method, "calibration", seed) for seed in CALIBRATION_SEEDS])
-        rows = []
-        for share in BLOCKED_SHARES:
-            guess = math.exp(bound(*first, share))
-            runs = [Run(method, "calibration", seed, (1 / guess, guess)) for seed in CALIBRATION_SEEDS]
-            rows.append({"share": share, "high": math.exp(bound(*pushed_log_ratios(runs), share))})
-        write(path, rows)
+        own = pushed_log_ratios([Run(method, "calibration", seed) for seed in CALIBRATION_SEEDS])
+        guess = math.exp(bound(*own, BLOCKED_SHARE))
+        runs = [Run(method, "calibration", seed, (1 / guess, guess)) for seed in CALIBRATION_SEEDS]
+        high = math.exp(bound(*pushed_log_ratios(runs), BLOCKED_SHARE))
+        write(path, [{"guess": guess, "high": high}])
     with path.open(encoding="utf-8") as file:
-        return {float(row["share"]): (1 / float(row["high"]), float(row["high"])) for row in csv.DictReader(file)}
+        (row,) = csv.DictReader(file)
+    return 1 / float(row["high"]), float(row["high"])
 
 
 def pushed_log_ratios(runs: list[Run]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -184,12 +183,12 @@ def all_rows(folder: Path) -> list[Row]:
     """Every run, two at a time, in the order of the table."""
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        ranges = dict(zip(METHOD_NAMES, pool.map(calibrated_ranges, METHOD_NAMES, [folder] * 5), strict=True))
         runs = [Run("gspo", "on-policy", seed, minibatches=1) for seed in SEEDS]
         runs += [Run(method, "own", seed) for method in METHOD_NAMES for seed in SEEDS]
-        for share in BLOCKED_SHARES:
-            name = f"at {100 * share:.0f} percent"
-            runs += [Run(method, name, seed, ranges[method][share]) for method in METHOD_NAMES for seed in SEEDS]
+        for method, clip_range in zip(
+            METHOD_NAMES, pool.map(calibrated_range, METHOD_NAMES, [folder] * len(METHOD_NAMES)), strict=True
+        ):
+            runs += [Run(method, "calibrated", seed, clip_range) for seed in SEEDS]
         return [row for rows in pool.map(record, runs, [folder] * len(runs)) for row in rows]
 
 
