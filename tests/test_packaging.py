@@ -1,6 +1,7 @@
 """What is installed, what imports what, and what is committed."""
 
 import ast
+import importlib.metadata
 import subprocess
 import sys
 import tomllib
@@ -14,11 +15,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "hmpo_lib"
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LOCK = [
-    Requirement(line)
-    for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    if line and not line.startswith("#")
-]
+
+
+def pins(name: str) -> list[Requirement]:
+    """The lines of a lock."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+LOCK, GYM_LOCK = pins("requirements.lock"), pins("requirements-gym.lock")
 
 
 # --- the lock --------------------------------------------------------------------------------------------------------
@@ -33,12 +38,22 @@ def test_conda_installs_the_lock_itself_and_nothing_beside_it():
 
 
 def test_every_line_of_the_lock_is_an_exact_pin_without_a_url():
-    for pin in LOCK:
+    for pin in LOCK + GYM_LOCK:
         assert pin.url is None, pin
         assert [specifier.operator for specifier in pin.specifier] == ["=="], pin
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    assert "://" not in text
-    assert "--" not in text.replace("`make lock`", "")
+
+
+def test_lock_of_the_gym_completes_the_other_but_for_what_needs_a_c_compiler():
+    assert not {pin.name for pin in GYM_LOCK} & {pin.name for pin in LOCK}
+    needed, found = {"reasoning-gym"}, set()
+    while needed:
+        name = needed.pop()
+        found.add(name)
+        # Not what pip would have installed for another system or an extra.
+        asked = [Requirement(line) for line in importlib.metadata.requires(name) or []] if name != "pycosat" else []
+        names = {pin.name.replace("_", "-").lower() for pin in asked if pin.marker is None or pin.marker.evaluate()}
+        needed |= names - found
+    assert found - {pin.name for pin in LOCK} == {pin.name for pin in GYM_LOCK} | {"pycosat"}
 
 
 def test_lock_leaves_the_cuda_libraries_to_torch():
@@ -51,15 +66,16 @@ def test_lock_pins_torch_2_13_0():
 
 def named_requirements():
     extras = PYPROJECT["project"]["optional-dependencies"]
-    lines = PYPROJECT["project"]["dependencies"] + [line for extra in ("lm", "lab", "test") for line in extras[extra]]
+    named = [extras[name] for name in ("lm", "gym", "lab", "test")]
+    lines = [line for group in (PYPROJECT["project"]["dependencies"], *named) for line in group]
     return [requirement for requirement in map(Requirement, lines) if requirement.name != "hmpo-lib"]
 
 
 @pytest.mark.parametrize("requirement", named_requirements(), ids=lambda requirement: requirement.name)
 def test_lock_pins_a_version_that_pyproject_allows(requirement):
-    pins = [pin for pin in LOCK if pin.name == requirement.name]
-    assert pins, f"{requirement.name} is not in requirements.lock: run make lock"
-    for pin in pins:
+    found = [pin for pin in LOCK + GYM_LOCK if pin.name == requirement.name]
+    assert found, f"{requirement.name} is in neither lock: run make lock"
+    for pin in found:
         (specifier,) = pin.specifier
         assert specifier.version in requirement.specifier, f"{pin} is not {requirement}: run make lock"
 
