@@ -89,7 +89,8 @@ def fine_tune_command(context: click.Context, /, out: Path | None, resume: Path 
     else:
         run, checkpoint = open_run(resume)
         given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-        settings = run.agreed_settings({name: value for name, value in settings.items() if name in given})
+        said = {name: value for name, value in settings.items() if name in given}
+        settings = run.agreed_settings(said, names=set(settings))
         if out is not None and out.resolve() != run.path.resolve():
             raise ValueError(f"--out is {out}, and the run to go on with is in {run.path}: leave --out out.")
         if run.finished:
@@ -98,7 +99,8 @@ def fine_tune_command(context: click.Context, /, out: Path | None, resume: Path 
     try:
         _fine_tune(run, checkpoint, settings, new=resume is None)
     except KeyboardInterrupt:
-        click.echo(f"Stopped. To go on: hmpo fine-tune --resume {run.path}", err=True)
+        if run.config.exists():
+            click.echo(f"Stopped. To go on: hmpo fine-tune --resume {run.path}", err=True)
         sys.exit(130)  # 128 + SIGINT
 
 

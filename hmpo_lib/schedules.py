@@ -93,6 +93,10 @@ class LearnableExponent(torch.nn.Module):
         """The p of this step, with a gradient to θ."""
         return self.bound * self.theta.tanh()
 
+    def extra_repr(self) -> str:
+        """What it was made with."""
+        return f"start={self.start}, bound={self.bound}, learning_rate={self.learning_rate}"
+
     @property
     def p(self) -> float:
         """The present exponent."""

@@ -44,6 +44,11 @@ from hmpo_lib.lm.answers import MAX_DIGITS, extract_number, is_same_answer, stat
         ("no number", None),
         ("H2O", None),
         ("1e5", None),
+        ("#### 3.0e2", None),  # no part of a number is taken for it
+        ("1.5/2.5", None),
+        ("12.5m2", None),
+        ("2.5x10", None),
+        (r"\boxed{1,\!234}", "1234"),
         ("1/0", None),
         ("٣", None),
         ("", None),

@@ -9,8 +9,16 @@ import torch
 import transformers as t
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from hmpo_lib.lm import FineTuneConfig, fine_tune, load_model, sample_completions, token_logprobs
+from hmpo_lib.lm import (
+    FineTuneConfig,
+    fine_tune,
+    load_base_model,
+    load_model,
+    sample_completions,
+    token_logprobs,
+)
 from hmpo_lib.lm.datasets import question_file
+from hmpo_lib.lm.model import make_tokenizer
 from hmpo_lib.lm.rollouts import Rollout
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}
@@ -203,3 +211,26 @@ def test_code_that_comes_with_a_tokenizer_is_never_run(folder, tmp_path, monkeyp
     with contextlib.suppress(ValueError):  # refused, or opened by a class of transformers that fits the type of model
         load_model(tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        t.MambaConfig(vocab_size=40, hidden_size=32, num_hidden_layers=2, pad_token_id=0, eos_token_id=1),
+        t.RwkvConfig(vocab_size=40, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32, eos_token_id=1),
+        t.OpenAIGPTConfig(vocab_size=40, n_embd=32, n_layer=2, n_head=4, n_positions=64),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_a_model_that_keeps_no_attention_cache_is_refused(config):
+    torch.manual_seed(0)
+    model = t.AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(ValueError, match="keeps no attention cache of all tokens"):
+        sample_completions(model, make_tokenizer(), ["1+2="], group_size=2, max_new_tokens=4)
+
+
+def test_a_pad_that_the_model_does_not_know_is_refused():
+    model, tokenizer = load_base_model()
+    tokenizer.add_special_tokens({"pad_token": "<new>"})
+    with pytest.raises(ValueError, match="the pad token '<new>' has the id 20, and the model knows 20 tokens"):
+        sample_completions(model, tokenizer, ["1+2="], group_size=2, max_new_tokens=4)

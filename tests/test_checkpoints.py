@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from hmpo_lib import LearnableExponent, Method, Objective
 from hmpo_lib.lm import Checkpoints, FineTuneConfig, fine_tune, load_base_model
@@ -145,6 +146,68 @@ def test_a_full_disk_ends_the_run_with_the_checkpoint_that_resumes_it(tmp_path, 
     assert [path.name for path in checkpoints.folder.iterdir()] == ["000002"]
     again, _ = run(checkpoints=checkpoints, resume_from=checkpoints.latest())
     assert numbers(again) == numbers(plain[4:])
+
+
+def test_a_disk_that_is_full_while_tensors_are_written_is_said_as_such(tmp_path, monkeypatch):
+    def full(*args):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("hmpo_lib.lm.checkpoints.save_model", full)
+    with pytest.raises(OSError, match=r"000002 could not be written: I/O error: No space left.* no good checkpoint in"):
+        run(checkpoints=Checkpoints(tmp_path / "checkpoints", every=2))
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_resuming_before_the_newest_checkpoint_removes_what_comes_after_it_at_once(finished, copied):
+    model, tokenizer = load_base_model()
+    fine_tune(model, tokenizer, finished[1], checkpoints=copied, resume_from=copied.all()[0])
+    assert [path.name for path in copied.all()] == ["000004"]
+
+
+def test_the_reference_of_a_resumed_run_is_the_model_at_the_start_whatever_is_given(finished, copied):
+    _, config, records, _ = finished
+    moved, tokenizer = load_base_model()
+    with torch.no_grad():
+        for weight in moved.parameters():
+            weight.add_(0.01)
+    again = list(fine_tune(moved, tokenizer, config, resume_from=copied.all()[0]))
+    assert numbers(again) == numbers(records[8:])
+
+
+def test_a_model_whose_resume_failed_is_not_watched(finished, copied):
+    model, tokenizer = load_base_model()
+    before = model.config._attn_implementation
+    (copied.latest() / "state.json").unlink()
+    with pytest.raises(ValueError, match=r"state\.json is missing"):
+        fine_tune(model, tokenizer, finished[1], resume_from=copied.latest())
+    assert model.config._attn_implementation == before
+
+
+def test_an_exponent_that_was_made_otherwise_is_refused(tmp_path):
+    def with_bound(bound):
+        return dataclasses.replace(SMALL, method=Method(Objective(0.0), "t", p_schedule=LearnableExponent(bound=bound)))
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints", every=5)
+    run(with_bound(2.0), checkpoints=checkpoints)
+    with pytest.raises(ValueError, match=r"method is .*bound=8\.0.* is of a run with .*bound=2\.0"):
+        run(with_bound(8.0), checkpoints=checkpoints, resume_from=checkpoints.latest())
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    with new_folder(tmp_path / "x") as folder:
+        (folder / "file").write_text("old")
+    rename = os.rename
+
+    def second_fails(source, target, **options):
+        if str(source).endswith(".x.unfinished"):
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target, **options)
+
+    monkeypatch.setattr(os, "rename", second_fails)
+    with pytest.raises(OSError, match="could not be written"), new_folder(tmp_path / "x") as folder:
+        (folder / "file").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x" / "file").read_text() == "old"
 
 
 def test_what_a_crash_has_left_unfinished_is_ignored_and_cleared_away(finished, copied):

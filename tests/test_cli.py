@@ -129,6 +129,22 @@ def test_lost_rows_are_an_error_and_not_a_hole_in_the_table(crashed):
     assert "metrics.csv has 0 rows: expected at least the 1 before the checkpoint" in message
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "3", '{"method": "hmpo"}', "half a fi"])
+def test_settings_that_are_not_those_of_a_run_are_one_line_that_names_the_file(crashed, content):
+    (crashed / "config.json").write_text(content)
+    message = one_line_error(hmpo("fine-tune", "--resume", crashed), crashed / "model")
+    assert f"{crashed / 'config.json'} " in message
+    assert "restore it, or start the run anew" in message
+
+
+def test_a_row_that_cannot_be_read_is_measured_again(finished, crashed):
+    with (crashed / "metrics.csv").open("ab") as file:
+        file.write(b"\xff\xfe torn")
+    result = hmpo("fine-tune", "--resume", crashed)
+    assert result.returncode == 0, result.stderr
+    assert columns(crashed) == columns(finished)
+
+
 def test_where_no_run_is_resume_says_what_it_expects(tmp_path):
     result = hmpo("fine-tune", "--resume", tmp_path / "nothing")
     assert "expected a config.json there" in one_line_error(result, tmp_path / "nothing")

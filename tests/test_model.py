@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hmpo_lib.lm import load_base_model, load_model
 from hmpo_lib.lm import model as model_module
-from hmpo_lib.lm.model import CHECKSUM_FILE, base_model_path, make_model, make_tokenizer, save_model, verify_checksums
+from hmpo_lib.lm.durable import CHECKSUM_FILE, damage
+from hmpo_lib.lm.model import base_model_path, make_model, make_tokenizer, save_model
 from hmpo_lib.lm.tasks import CHARACTERS
 
 REPOSITORY = Path(__file__).parent.parent
@@ -43,7 +44,7 @@ def test_the_tokenizer_is_one_token_a_character_and_comes_back():
 def test_a_saved_model_loads_with_the_same_logits(tmp_path):
     model, tokenizer = make_model(seed=1).eval(), make_tokenizer()
     save_model(model, tokenizer, tmp_path / "model")
-    verify_checksums(tmp_path / "model")
+    assert damage(tmp_path / "model", ("model.safetensors",)) is None
     loaded, loaded_tokenizer = load_model(tmp_path / "model")
     ids = torch.tensor([loaded_tokenizer("3+4+5=").input_ids])
     torch.testing.assert_close(loaded(ids).logits, model(ids).logits)
@@ -68,13 +69,13 @@ def test_a_tampered_base_model_is_refused(copied_base_model):
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    with pytest.raises(ValueError, match=r"model.safetensors is not the one that was shipped: got \w{12}, expected"):
+    with pytest.raises(ValueError, match=r"model.safetensors is not as it was written \(SHA-256 \w{12}, expected"):
         load_base_model()
 
 
 def test_a_missing_base_model_or_file_of_it_is_refused(copied_base_model):
     (copied_base_model / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"config.json .* got no file"):
+    with pytest.raises(ValueError, match=r"not the one that was shipped: .*config.json is missing"):
         load_base_model()
     shutil.rmtree(copied_base_model)
     with pytest.raises(FileNotFoundError, match="the base model is missing"):
@@ -83,7 +84,7 @@ def test_a_missing_base_model_or_file_of_it_is_refused(copied_base_model):
 
 def test_a_list_of_checksums_that_lists_nothing_verifies_nothing(copied_base_model):
     (copied_base_model / CHECKSUM_FILE).write_text("")
-    with pytest.raises(ValueError, match=r"does not list model\.safetensors"):
+    with pytest.raises(ValueError, match=r"has no checksum of model\.safetensors"):
         load_base_model()
 
 
@@ -93,6 +94,16 @@ def test_weights_that_are_cut_short_are_refused(tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(FileNotFoundError, match="no model that can be read at"):
         load_model(path)
+
+
+def test_weights_in_a_pickle_are_never_opened(tmp_path, monkeypatch):
+    model, tokenizer = load_base_model()
+    tokenizer.save_pretrained(tmp_path)
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
+    with pytest.raises(FileNotFoundError, match="pickles are never opened"):
+        load_model(tmp_path)
 
 
 def test_a_pad_that_is_the_eos_is_refused(tmp_path):

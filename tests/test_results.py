@@ -2,40 +2,62 @@
 
 import csv
 import importlib.util
+import math
 from pathlib import Path
 
 import pytest
 import scipy.stats
+import torch
 
 REPOSITORY = Path(__file__).parent.parent
 
 
-def first_runs():
-    spec = importlib.util.spec_from_file_location("first_runs", REPOSITORY / "tools" / "first_runs.py")
+def tool():
+    spec = importlib.util.spec_from_file_location("record_methods", REPOSITORY / "tools" / "record_methods.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def rows():
-    with first_runs().RESULTS.open() as file:
+@pytest.fixture(scope="module")
+def methods():
+    return tool()
+
+
+@pytest.fixture(scope="module")
+def rows(methods):
+    with methods.RESULTS.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
-def test_the_table_is_the_one_that_the_committed_rows_give(page):
-    assert first_runs().table(rows()) in (REPOSITORY / page).read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("page", "name"), [("README.md", "table"), ("results.md", "table"), ("results.md", "differences")]
+)
+def test_the_tables_are_those_that_the_committed_rows_give(methods, rows, page, name):
+    path = REPOSITORY / page if page == "README.md" else REPOSITORY / "docs" / page
+    assert getattr(methods, name)(rows) in path.read_text(encoding="utf-8")
 
 
-def test_every_run_is_whole():
-    runs = {}
-    for row in rows():
-        runs.setdefault((row["method"], row["minibatches"], row["seed"]), []).append(int(row["rollout"]))
-    assert len(runs) == len(first_runs().SETTINGS) * len(first_runs().SEEDS)
-    assert all(rollouts == list(range(50)) for rollouts in runs.values())
+def test_every_run_is_whole(methods, rows):
+    settings = methods.by_setting(rows)
+    assert len(settings) == 1 + 2 * len(methods.METHOD_NAMES)
+    for runs in settings.values():
+        assert [run[0]["seed"] for run in runs] == [str(seed) for seed in methods.SEEDS]
+        assert all([int(row["rollout"]) for row in run] == list(range(methods.ROLLOUTS)) for run in runs)
 
 
-def test_the_interval_is_that_of_a_t_test():
+def test_the_interval_is_that_of_a_t_test(methods):
     values = [0.81, 0.84, 0.86, 0.85, 0.88]
     expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert first_runs().interval(values)[1:] == pytest.approx((expected.low, expected.high))
+    assert methods.interval(values)[1:] == pytest.approx((expected.low, expected.high))
+
+
+def test_steps_to_the_goal_are_counted_up_to_the_first_window_that_reaches_it(methods):
+    rewards = [0.7] * 8 + [0.9] * 8  # rollouts 8 to 11 lift a window of five to 0.86, 8 to 10 to 0.82, 8 and 9 to 0.78
+    assert methods.steps_to_goal(rewards, minibatches=4) == 10 * 4
+    assert methods.steps_to_goal([0.79] * 50, minibatches=4) == math.inf
+
+
+def test_the_bound_leaves_the_share_of_the_weight_above_it(methods):
+    values, weights = torch.tensor([0.3, 0.1, 0.2, -0.5]), torch.tensor([1.0, 1.0, 1.0, 7.0])
+    assert methods.bound(values, weights, 0.15) == pytest.approx(0.2)

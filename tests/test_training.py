@@ -10,7 +10,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from hmpo_lib import METHODS, LearnableExponent, Method, Objective
 from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, rollout_row, surrogate, training
 from hmpo_lib.lm.state import TrainingState
-from hmpo_lib.lm.tasks import is_worked
+from hmpo_lib.lm.tasks import SUMS, is_worked
 
 SMALL = FineTuneConfig(rollouts=2, prompts=6, group_size=4, max_new_tokens=24)
 
@@ -196,6 +196,66 @@ def test_a_row_is_the_mean_of_its_steps_with_the_seconds_of_the_whole_rollout():
     assert row["seconds"] == records[-1].metrics["seconds"]
     assert row["gradient_norm"] == pytest.approx(sum(r.metrics["gradient_norm"] for r in records) / 3)
     assert row["ratio_max"] == max(r.metrics["ratio_max"] for r in records)
+
+
+def test_the_seconds_are_the_loops_own_and_not_the_consumers(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(training.time, "perf_counter", lambda: float(next(clock)))
+    model, tokenizer = load_base_model()
+    seconds = []
+    for record in fine_tune(model, tokenizer, dataclasses.replace(SMALL, rollouts=1, minibatches=3)):
+        seconds.append(record.metrics["seconds"])
+        for _ in range(100):  # the consumer takes its time
+            next(clock)
+    assert seconds == [1, 2, 3]
+
+
+def test_warm_up_rises_over_the_run_and_not_over_each_rollout():
+    model, tokenizer = load_base_model()
+    config = dataclasses.replace(SMALL, rollouts=3, minibatches=2, warmup_steps=4, learning_rate=4e-4)
+    state = TrainingState.start(model, config)
+    rates = []
+    for _ in training._run(state, tokenizer, config, SUMS, None):
+        rates.append(state.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-4, 2e-4, 3e-4, 4e-4, 4e-4, 4e-4])
+
+
+def test_each_estimator_of_the_kl_penalty_is_the_one_that_is_asked_for():
+    def last(**changes):
+        return run(rollouts=2, minibatches=2, learning_rate=1e-3, kl_coefficient=1.0, **changes)[-1].metrics["loss"]
+
+    losses = [last(kl_estimator=estimator) for estimator in ("k1", "k2", "k3")]
+    assert len({round(loss, 6) for loss in losses}) == 3
+    assert last() == losses[1]  # k2 is the default
+
+
+def test_the_gradient_is_scaled_down_to_the_norm_that_is_asked_for():
+    def gradient_after(limit):
+        model, tokenizer = load_base_model()
+        (record,) = fine_tune(model, tokenizer, dataclasses.replace(SMALL, rollouts=1, max_gradient_norm=limit))
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in model.parameters()])
+        return record.metrics["gradient_norm"], float(norm)
+
+    before, after = gradient_after(0.01)
+    assert before > 0.02
+    assert after == pytest.approx(0.01, rel=1e-3)
+    before, after = gradient_after(math.inf)
+    assert after == pytest.approx(before, rel=1e-5)
+
+
+def test_the_share_of_groups_that_are_all_alike_is_counted_by_group():
+    answers = iter([1.0] * 4 + [1.0, 0.0, 0.0, 0.0] * 2 + [0.0] * 4 + [1.0] * 4 + [0.0, 1.0] * 2)
+    record = run(rollouts=1, reward_fn=lambda prompt, completion: next(answers))[0]
+    kept = record.rewards.view(6, 4)
+    alike = [len(set(group)) == 1 for group in kept.tolist()]  # truncated answers earn 0, whatever they were to earn
+    assert record.metrics["zero_variance_fraction"] == pytest.approx(sum(alike) / 6)
+    assert 0 < sum(alike) < 6
+
+
+def test_weights_in_fewer_bits_are_refused():
+    model, tokenizer = load_base_model()
+    with pytest.raises(ValueError, match=r"is torch\.bfloat16: expected float32 weights"):
+        fine_tune(model.bfloat16(), tokenizer, SMALL)
 
 
 def test_the_callers_gradient_mode_is_left_as_it_was():

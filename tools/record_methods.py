@@ -29,6 +29,13 @@ METHOD_NAMES = ("grpo", "gspo", "gmpo", "hmpo", "pessimistic")
 MINIBATCHES, ROLLOUTS = 4, 50
 SEEDS, CALIBRATION_SEEDS = range(5), (100, 101)
 BLOCKED_SHARE = 0.05  # of the tokens with A ≠ 0, in the steps after a rollout's first
+FIRST, LAST = slice(10), slice(-10, None)
+PAIRS = {
+    ("gmpo", "grpo"): "p: 0 for 1, tokens clipped",
+    ("hmpo", "gspo"): "p: −1 for 0, answers clipped",
+    ("pessimistic", "gspo"): "p: −sign(A) for 0, answers clipped",
+    ("gspo", "gmpo"): "clip: of answers for of tokens, p = 0",
+}
 GOAL, WINDOW = 0.8, 5  # learned once the mean reward of so many rollouts reaches the goal
 RESULTS = Path(__file__).resolve().parent.parent / "data" / "results" / "methods.csv"
 
@@ -52,6 +59,13 @@ class Run:
             objective = dataclasses.replace(method.objective, clip_range=self.clip_range)
             method = dataclasses.replace(method, objective=objective)
         return FineTuneConfig(method, rollouts=ROLLOUTS, minibatches=self.minibatches, seed=self.seed)
+
+    @property
+    def clip_high(self) -> str:
+        """The upper end of its clip range."""
+        clip_range = self.config().resolved_method().objective.clip_range
+        assert clip_range is not None
+        return f"{clip_range[1]:.5f}"
 
     def take(self) -> Iterator[list[StepRecord]]:
         """Trains the shipped model; the records of one rollout after another."""
@@ -157,25 +171,55 @@ def steps_to_goal(rewards: list[float], minibatches: int) -> float:
     return math.inf
 
 
+def by_setting(rows: list[Row]) -> dict[tuple[str, str], list[list[Row]]]:
+    """(method, ranges) -> runs -> rows, in the order of the rows."""
+    settings: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    for row in rows:
+        settings.setdefault((row["method"], row["ranges"]), {}).setdefault(row["seed"], []).append(row)
+    return {setting: list(runs.values()) for setting, runs in settings.items()}
+
+
+def mean_reward(run: list[Row], part: slice) -> float:
+    """Over some of a run's rollouts."""
+    return statistics.mean(float(row["reward_mean"]) for row in run[part])
+
+
 def table(rows: list[Row]) -> str:
-    """The Markdown table of docs/results.md."""
+    """The Markdown table of every setting."""
     lines = ["| method | clip range | blocked, stale steps | rollouts 1 to 10 | last 10 rollouts | steps to 0.8 |"]
     lines += ["|---|---|---|---|---|---|"]
-    for (ranges, method), group in groupby(rows, key=lambda row: (row["ranges"], row["method"])):
-        runs = [list(run) for _, run in groupby(group, key=lambda row: row["seed"])]
-        rewards = [[float(row["reward_mean"]) for row in run] for run in runs]
+    for (method, ranges), runs in by_setting(rows).items():
         minibatches = 1 if ranges == "on-policy" else MINIBATCHES
-        steps = [steps_to_goal(reward, minibatches) for reward in rewards]
+        steps = [steps_to_goal([float(row["reward_mean"]) for row in run], minibatches) for run in runs]
         blocked = statistics.mean(float(row["blocked_fraction"]) for run in runs for row in run)
-        first, last = (interval([statistics.mean(r[part]) for r in rewards]) for part in (slice(10), slice(-10, None)))
-        reached = [step for step in steps if step < math.inf]
-        goal = (
-            "{:.0f} ({:.0f} to {:.0f})".format(*interval(reached))
-            if len(reached) == len(steps)
-            else (f"{len(reached)} of {len(steps)} seeds")
+        cells = [
+            "{:.3f} ({:.3f} to {:.3f})".format(*interval([mean_reward(run, part) for run in runs]))
+            for part in (FIRST, LAST)
+        ]
+        reached = sum(step < math.inf for step in steps)
+        all_reached = "{:.0f} ({:.0f} to {:.0f})".format(*interval(steps)) if reached == len(steps) else ""
+        goal = all_reached or f"{reached} of {len(steps)} seeds"
+        name = (
+            ranges if ranges == "on-policy" else f"{ranges}, up to +{100 * float(runs[0][0]['clip_high']) - 100:.2g} %"
         )
-        cells = ["{:.3f} ({:.3f} to {:.3f})".format(*numbers) for numbers in (first, last)]
-        lines.append(f"| {method} | {ranges} | {100 * blocked:.1f} % | {cells[0]} | {cells[1]} | {goal} |")
+        lines.append(f"| {method} | {name} | {100 * blocked:.1f} % | {cells[0]} | {cells[1]} | {goal} |")
+    return "\n".join(lines)
+
+
+def differences(rows: list[Row]) -> str:
+    """The Markdown table of pairs of methods that differ in one thing beside the range, seed by seed."""
+    settings = by_setting(rows)
+    lines = ["| difference | in what | clip range | rollouts 1 to 10 | last 10 rollouts |", "|---|---|---|---|---|"]
+    for ranges in ("own", "calibrated"):
+        for (method, other), what in PAIRS.items():
+            pairs = list(zip(settings[method, ranges], settings[other, ranges], strict=True))
+            cells = [
+                "{:+.3f} ({:+.3f} to {:+.3f})".format(
+                    *interval([mean_reward(run, part) - mean_reward(base, part) for run, base in pairs])
+                )
+                for part in (FIRST, LAST)
+            ]
+            lines.append(f"| {method} − {other} | {what} | {ranges} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 
 
@@ -189,11 +233,12 @@ def all_rows(folder: Path) -> list[Row]:
             METHOD_NAMES, pool.map(calibrated_range, METHOD_NAMES, [folder] * len(METHOD_NAMES)), strict=True
         ):
             runs += [Run(method, "calibrated", seed, clip_range) for seed in SEEDS]
-        return [row for rows in pool.map(record, runs, [folder] * len(runs)) for row in rows]
+        results = pool.map(record, runs, [folder] * len(runs))
+        return [row | {"clip_high": run.clip_high} for run, rows in zip(runs, results, strict=True) for row in rows]
 
 
 if __name__ == "__main__":
     everything = all_rows(Path(sys.argv[1]))
     RESULTS.parent.mkdir(exist_ok=True)
     write(RESULTS, everything)
-    print(table(everything))
+    print(table(everything), differences(everything), sep="\n\n")

@@ -10,7 +10,7 @@ _LATEX_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*([0-9]+)\s*\}\s*\{\s*([0-9]+)\
 _NUMBER = re.compile(
     r"""(?<![\w./])
     (?P<sign>(?<![\w)\]}./])[+\-−])? [$€£]? (?P<inner_sign>[+\-−])?
-    (?P<value>(?>[0-9]{1,3}(?:,[0-9]{3})++(?![0-9]) | [0-9]++)(?:\.[0-9]++)? | \.[0-9]++)
+    (?P<value>(?>[0-9]{1,3}(?:,[0-9]{3})++(?![0-9]) | [0-9]++)(?:\.[0-9]++)?+ | \.[0-9]++)
     (?:/(?P<denominator>[0-9]++)(?!\.[0-9]) | (?!/[0-9]))
     (?!\w*[0-9])""",
     re.VERBOSE,
@@ -48,7 +48,8 @@ def extract_number(text: str) -> Fraction | None:
     (Fraction(72, 1), Fraction(-3, 4), Fraction(2469, 2))
     """
     announced = _MARKER.search(text) is not None
-    matches = list(_NUMBER.finditer(_LATEX_FRACTION.sub(r"\1/\2", stated_answer(text))))
+    readable = _LATEX_FRACTION.sub(r"\1/\2", stated_answer(text).replace(r"\!", ""))  # \! is a space of no width
+    matches = list(_NUMBER.finditer(readable))
     return _to_fraction(matches[0 if announced else -1]) if matches else None
 
 
@@ -65,6 +66,11 @@ def is_same_answer(completion: str, expected: str) -> bool:
     if match is not None and (number := _to_fraction(match)) is not None:
         return extract_number(completion) == number
     return _normalized(stated_answer(completion)) == _normalized(expected)
+
+
+def is_readable(expected: str) -> bool:
+    """Whether an expected answer says anything: punctuation alone would be what an empty completion gives."""
+    return bool(_normalized(expected))
 
 
 def _to_fraction(match: re.Match[str]) -> Fraction | None:
@@ -86,4 +92,4 @@ def _up_to_closing_brace(text: str) -> str:
 
 
 def _normalized(text: str) -> str:
-    return " ".join(text.casefold().split()).strip(" .,;:!?\"'`*$")
+    return " ".join(text.casefold().split()).strip(" .,;:!?\"'`*$()")

@@ -75,10 +75,15 @@ class Checkpoints:
             )
 
     def tidy(self, rollouts_done: int) -> None:
-        """Removes what a crash has left unfinished, and what is older than the two newest up to ``rollouts_done``."""
+        """Leaves the two newest checkpoints up to ``rollouts_done``, and nothing unfinished.
+
+        Later ones are of a future that the run has left, by resuming before them.
+        """
         clear_unfinished(self.folder)
-        for old in [path for path in self.all() if int(path.name) <= rollouts_done][:-_KEPT]:
-            discard(old)
+        past = [path for path in self.all() if int(path.name) <= rollouts_done]
+        for path in self.all():
+            if path not in past[-_KEPT:]:
+                discard(path)
 
     def due(self, rollouts_done: int, rollouts: int) -> bool:
         """Whether a checkpoint is to be written now."""
@@ -103,9 +108,6 @@ class Checkpoints:
                 _write(state, config, folder)
         except OSError as error:
             raise OSError(f"{error}. {self.last_whole()}") from error
-        for later in self.all():
-            if int(later.name) > state.rollouts_done:  # of a future that this run has left, by resuming before it
-                discard(later)
         self.tidy(state.rollouts_done)
 
     def _path(self, rollouts_done: int) -> Path:
@@ -128,8 +130,8 @@ def load_checkpoint(path: Path, state: TrainingState, config: FineTuneConfig) ->
     if saved["format"] != FORMAT:
         raise ValueError(f"{path} has format {saved['format']}: expected {FORMAT}; use the hmpo-lib that wrote it.")
     for name, value in json.loads(json.dumps(config.settings())).items():
-        if saved["settings"][name] != value:
-            raise ValueError(f"{name} is {value!r}, and {path} is of a run with {saved['settings'][name]!r}.")
+        if saved["settings"].get(name) != value:
+            raise ValueError(f"{name} is {value!r}, and {path} is of a run with {saved['settings'].get(name)!r}.")
     if state.reference is not None:
         reference = path.parent / "reference"
         if fault := damage(reference, ("model.safetensors",)):

@@ -127,7 +127,7 @@ class FineTuneConfig:
             fields["method"] = {
                 "objective": repr(self.method.objective),
                 "advantage_scale": self.method.advantage_scale,
-                "p_schedule": getattr(schedule, "__qualname__", type(schedule).__name__),
+                "p_schedule": getattr(schedule, "__qualname__", repr(schedule)),  # a module tells its settings
             }
         return fields
 

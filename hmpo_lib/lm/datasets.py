@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from hmpo_lib.lm.answers import is_same_answer, stated_answer
+from hmpo_lib.lm.answers import is_readable, is_same_answer, stated_answer
 from hmpo_lib.lm.tasks import SUMS, Task
 
 # Their scorers run the answer as Python code, by eval or sympy's parse_expr (found by an audit hook, reasoning_gym
@@ -115,8 +115,8 @@ def _question_and_answer(line: bytes, where: str) -> tuple[str, str]:
     if len(texts) != 2:
         raise ValueError(f"{where}: got {line[:80].decode('utf-8', 'replace')!r}: {form}.")
     question, answer = texts[0], stated_answer(texts[1])
-    if not answer:
-        raise ValueError(f"{where}: nothing stands after the #### of the answer: {form}.")
+    if not is_readable(answer):
+        raise ValueError(f"{where}: the answer holds no word and no number, but {answer!r}: {form}.")
     return question, answer
 
 

@@ -1,7 +1,8 @@
 """Folders that appear on disk whole or not at all, with a SHA-256 of every file in them.
 
-Written beside their place under a hidden name, flushed to the disk, then renamed: a crash at any moment leaves the old
-folder, the new one, or the hidden rest of an unfinished one, which the next writing clears away.
+Written beside their place under a hidden name, flushed to the disk, then renamed: a crash at any moment leaves the
+whole folder, or the hidden rest of an unfinished one, which the next writing clears away. A folder that is there
+already is moved aside first; a crash between the two renamings would take it.
 """
 
 import hashlib
@@ -34,9 +35,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         write_checksums(hidden)
         for file in [*hidden.iterdir(), hidden]:
             flush(file)
-        if path.exists():
-            discard(path)
-        hidden.rename(path)
+        _take_place(hidden, path)
         flush(path.parent)
     except SafetensorError as error:  # what its writer says of a full disk
         raise OSError(f"{path} could not be written: {error}") from error
@@ -44,6 +43,21 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, f"{path} could not be written: {error.strerror}") from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)  # there after an error alone
+
+
+def _take_place(hidden: Path, path: Path) -> None:
+    """Renames a folder to ``path``; what is there stays if that fails, else it goes."""
+    if not path.exists():
+        hidden.rename(path)
+        return
+    aside = path.with_name(f".{path.name}.replaced{_UNFINISHED}")
+    path.rename(aside)
+    try:
+        hidden.rename(path)
+    except OSError:
+        aside.rename(path)
+        raise
+    shutil.rmtree(aside)
 
 
 def write_file(path: Path, content: str) -> None:

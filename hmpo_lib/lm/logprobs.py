@@ -3,7 +3,8 @@
 - A prompt is read once for its whole group; the completions attend to the keys and values that it left.
 - Completions of like length pass together, so that few of the positions are padding.
 - The head sees unmasked tokens only; where its logits are many, they come a block of the vocabulary at a time, and once
-  more in the backward pass, so that ``[batch, time, vocabulary]`` never exists.
+  more in the backward pass, so that ``[batch, time, vocabulary]`` never exists. (It does for models that change their
+  head's logits, such as Gemma-2, Cohere and Granite: those are only known by calling the whole model.)
 
 All of it is exact: values and gradients are those of one plain forward pass, to rounding.
 """
@@ -13,10 +14,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from hmpo_lib.lm.head import head_statistics
-from hmpo_lib.lm.rollouts import Rollout, require_eval, select_rows
+from hmpo_lib.lm.rollouts import Rollout, attention_cache, require_eval, require_kept, select_rows
 
 # A completion of less than this part of the longest one's length waits for the next pass.
 _LIKE_LENGTH = 0.5
@@ -51,7 +52,7 @@ def token_logprobs(model: PreTrainedModel, rollout: Rollout, *, temperature: flo
         ``[batch, time]``, nats; 0 where masked.
 
     Raises:
-        ValueError: a model in training mode.
+        ValueError: a model in training mode or without an attention cache.
     """
     return _statistics(model, rollout, temperature, with_entropy=False)[0]
 
@@ -93,8 +94,12 @@ def _body_and_head(model: PreTrainedModel, probe: Tensor) -> tuple[Body, nn.Modu
 
     with torch.no_grad():
         count = probe.shape[1]
-        if head is not None and torch.equal(
-            head(body(count, input_ids=probe, use_cache=False)), whole(count, input_ids=probe, use_cache=False)
+        if (
+            head is not None
+            and model.base_model is not model
+            and torch.equal(
+                head(body(count, input_ids=probe, use_cache=False)), whole(count, input_ids=probe, use_cache=False)
+            )
         ):
             return body, head
     return whole, nn.Identity()
@@ -110,7 +115,7 @@ def _token_features(body: Body, model: PreTrainedModel, rollout: Rollout) -> tup
     start = int(prompt_mask.any(dim=0).int().argmax())  # what is padding in every row goes
     prompt_ids, prompt_mask = prompts[0, :, start:], prompt_mask[:, start:]
     prompt_lengths = prompt_mask.sum(dim=1)
-    cache = DynamicCache(config=model.config)
+    cache = attention_cache(model)
     after_prompt = body(
         1,
         input_ids=prompt_ids,
@@ -119,6 +124,7 @@ def _token_features(body: Body, model: PreTrainedModel, rollout: Rollout) -> tup
         past_key_values=cache,
         use_cache=True,
     )
+    require_kept(cache, prompt_ids.shape[1], model)
     some = lengths > 0
     features, at = [after_prompt[:, 0].index_select(0, group[some])], [places[some, 0]]
     for rows in _of_like_length(lengths - 1):

@@ -3,8 +3,6 @@
 Another causal language model with an attention cache can take its place: `load_model` opens a folder or a hub name.
 """
 
-import hashlib
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,9 +23,9 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging
 
+from hmpo_lib.lm.durable import damage, write_checksums
 from hmpo_lib.lm.tasks import CHARACTERS
 
-CHECKSUM_FILE = "SHA256SUMS"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -45,14 +43,23 @@ def load_base_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         ValueError: a file is not the one that was shipped.
     """
     path = base_model_path()
-    verify_checksums(path)
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"the base model is missing: expected {path}; restore the folder from the repository, or load a model of "
+            "your own."
+        )
+    if fault := damage(path, ("model.safetensors",)):
+        raise ValueError(
+            f"the base model is not the one that was shipped: {fault}; restore {path} from the repository."
+        )
     return load_model(path)
 
 
 def load_model(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer, float32, in eval mode: dropout would make every ratio differ from 1.
 
-    Prompts reach the model as they are: no chat template is applied. Code that comes with a model is never run.
+    Prompts reach the model as they are: no chat template is applied. Code that comes with a model is never run, and
+    weights are read from safetensors only, never from a pickle.
 
     Args:
         path: a folder made by ``save_pretrained``, or the name of a model on the hub (needs a network).
@@ -68,11 +75,13 @@ def load_model(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
             _refuse_code(path)
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             check_special_tokens(tokenizer)
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(
+                path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+            )
     except (OSError, SafetensorError) as error:
         raise FileNotFoundError(
-            f"no model that can be read at {path}: expected a folder of save_pretrained, or the name of a model on the "
-            "hub and a network to fetch it."
+            f"no model that can be read at {path}: expected a folder of save_pretrained with weights in safetensors "
+            "(pickles are never opened), or the name of a model on the hub and a network to fetch it."
         ) from error
     return model.eval(), tokenizer
 
@@ -82,7 +91,7 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path:
     with _without_progress_bars():
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
-    _write_checksums(path)
+    write_checksums(path)
 
 
 @contextmanager
@@ -116,34 +125,6 @@ def check_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
             f"the tokenizer's pad token is {tokenizer.pad_token!r} and its eos {tokenizer.eos_token!r}: expected a "
             "pad of its own; set tokenizer.pad_token to a token that never occurs in text."
         )
-
-
-def _write_checksums(path: Path) -> None:
-    """Writes SHA256SUMS over the folder's files, in the form that ``sha256sum --check`` reads."""
-    files = sorted(file for file in path.iterdir() if file.is_file() and file.name != CHECKSUM_FILE)
-    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
-    (path / CHECKSUM_FILE).write_text("".join(lines), encoding="utf-8", newline="\n")
-
-
-def verify_checksums(path: Path) -> None:
-    """Raises where the folder, its list of checksums or a file in it is missing, or a file differs from its sum."""
-    listing = path / CHECKSUM_FILE
-    if not listing.is_file():
-        raise FileNotFoundError(
-            f"the base model is missing: expected {listing}; restore the folder from the repository, or load "
-            "a model of your own."
-        )
-    entries = dict(re.findall(r"^([0-9a-f]{64})  (\S+)$", listing.read_text(encoding="utf-8"), re.MULTILINE))
-    if "model.safetensors" not in entries.values():
-        raise ValueError(f"{listing} does not list model.safetensors: restore {path} from the repository.")
-    for expected, name in entries.items():
-        file = path / name
-        got = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file"
-        if got != expected:
-            raise ValueError(
-                f"the base model's {name} is not the one that was shipped: got {got[:12]}, expected {expected[:12]} "
-                f"(SHA-256); restore {path} from the repository."
-            )
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer
 
 from hmpo_lib.lm.model import check_special_tokens
 
@@ -73,7 +74,8 @@ def sample_completions(
         A Rollout of ``len(prompts) * group_size`` rows.
 
     Raises:
-        ValueError: no prompt, a limit or temperature that is not positive, a model in training mode, pad equal to eos.
+        ValueError: no prompt, a limit or temperature that is not positive, a model in training mode or without an
+            attention cache, pad equal to eos or unknown to the model.
     """
     if not prompts or group_size < 1 or max_new_tokens < 1 or not temperature > 0:
         raise ValueError(
@@ -82,6 +84,11 @@ def sample_completions(
         )
     require_eval(model)
     check_special_tokens(tokenizer)
+    if tokenizer.pad_token_id >= (known := model.get_input_embeddings().num_embeddings):
+        raise ValueError(
+            f"the pad token {tokenizer.pad_token!r} has the id {tokenizer.pad_token_id}, and the model knows {known} "
+            "tokens: expected one of them that never occurs in text; or call model.resize_token_embeddings."
+        )
     device = model.device
     if generator is None:
         generator = torch.Generator(device)
@@ -89,7 +96,7 @@ def sample_completions(
     encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(device)
     prompt_ids, prompt_mask = encoded["input_ids"], encoded["attention_mask"].bool()
     positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and prompt_ids.shape[1] + max_new_tokens > positions:
+    if positions is not None and positions > 0 and prompt_ids.shape[1] + max_new_tokens > positions:
         raise ValueError(
             f"the longest prompt has {prompt_ids.shape[1]} tokens and max_new_tokens is {max_new_tokens}: expected "
             f"at most {positions} together, the model's positions."
@@ -128,7 +135,7 @@ def _sample_tokens(
     limit, batch = uniforms.shape
     rows = torch.arange(batch, device=prompt_ids.device)
     group = rows // (batch // len(prompt_ids))
-    cache = DynamicCache(config=model.config)
+    cache = attention_cache(model)
     logits = model(
         input_ids=prompt_ids,
         attention_mask=prompt_mask.long(),
@@ -137,6 +144,7 @@ def _sample_tokens(
         use_cache=True,
         logits_to_keep=1,
     ).logits[group, -1]
+    require_kept(cache, prompt_ids.shape[1], model)
     cache.reorder_cache(group)
     attention_mask = F.pad(prompt_mask[group].long(), (0, limit), value=1)
     position_ids = prompt_mask[group].sum(dim=1, keepdim=True)
@@ -188,6 +196,31 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, 
     token = torch.searchsorted(cumulated, point, right=True)
     token = token.clamp(max=distribution.shape[1] - 1)  # past the end where logits are nan; so are the log-probs then
     return token.squeeze(1), distribution.gather(1, token).squeeze(1)
+
+
+def attention_cache(model: PreTrainedModel) -> Cache:
+    """An empty cache of keys and values.
+
+    Raises:
+        ValueError: the model keeps something else, such as a recurrent state, of which padding would be a part.
+    """
+    cache = DynamicCache(config=model.config)
+    if not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
+        raise ValueError(_without_attention_cache(model))
+    return cache
+
+
+def require_kept(cache: Cache, tokens: int, model: PreTrainedModel) -> None:
+    """Raises ValueError where a model that has read ``tokens`` tokens has not left all of them in the cache."""
+    if not cache.layers or cache.get_seq_length() != tokens:
+        raise ValueError(_without_attention_cache(model))
+
+
+def _without_attention_cache(model: PreTrainedModel) -> str:
+    return (
+        f"{type(model).__name__} keeps no attention cache of all tokens: expected a model that does, such as Llama, "
+        "Qwen3 or GPT-2; state-space, recurrent and hybrid models are not supported."
+    )
 
 
 def select_rows(cache: Cache, rows: Tensor) -> Cache:

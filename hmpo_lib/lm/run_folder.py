@@ -65,13 +65,22 @@ class RunFolder:
             raise ValueError(f"{self.config} is not JSON ({error}): restore it, or start the run anew.") from error
         return settings
 
-    def agreed_settings(self, given: dict[str, Any]) -> dict[str, Any]:
+    def agreed_settings(self, given: dict[str, Any], names: set[str]) -> dict[str, Any]:
         """What config.json says, which is what was ``given`` too.
 
+        Args:
+            given: setting -> value.
+            names: of all settings that have to be there.
+
         Raises:
-            ValueError: something given contradicts it.
+            ValueError: something given contradicts it; it does not hold these settings.
         """
         settings = self.settings()
+        if not isinstance(settings, dict) or settings.keys() != names:
+            raise ValueError(
+                f"{self.config} does not hold the settings of a run: expected {', '.join(sorted(names))}; restore it, "
+                "or start the run anew."
+            )
         for name, value in given.items():
             if settings.get(name) != value:
                 raise ValueError(
@@ -87,7 +96,7 @@ class RunFolder:
             ValueError: it has fewer rows.
         """
         clear_unfinished(self.path)
-        text = self.metrics.read_bytes().decode() if self.metrics.exists() else ""
+        text = self.metrics.read_text(encoding="utf-8", errors="replace") if self.metrics.exists() else ""
         lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]  # a torn last line has no end
         if len(lines) < rollouts_done + 1 and rollouts_done:
             raise ValueError(
@@ -142,6 +151,7 @@ class RunFolder:
 
 def open_run(path: Path) -> tuple[RunFolder, Path | None]:
     """A run and the checkpoint to go on from, None for the start, from the run's folder or one checkpoint in it."""
+    path = path.resolve()  # so that its parents have names
     if path.parent.name == "checkpoints" and not (path / "config.json").exists():
         return RunFolder(path.parent.parent), path
     run = RunFolder(path)

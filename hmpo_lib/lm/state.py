@@ -43,8 +43,15 @@ class TrainingState:
         """The state before the first rollout; moves the model to the config's device.
 
         Raises:
-            ValueError: a model without matrices for Muon, or whose attention logits cannot be watched or clipped.
+            ValueError: weights that are not float32; a model without matrices for Muon, or whose attention logits
+                cannot be watched or clipped.
         """
+        for name, weight in model.named_parameters():
+            if weight.dtype != torch.float32:
+                raise ValueError(
+                    f"{name} is {weight.dtype}: expected float32 weights, since steps of fine-tuning are lost in fewer "
+                    'bits; load with load_model, and set dtype="bfloat16" for arithmetic in bfloat16.'
+                )
         if config.device is not None:
             model.to(config.device)
         # Before the monitor, so that the copy is a plain model.
@@ -73,6 +80,11 @@ class TrainingState:
         """The exponent that is learned, if one is."""
         schedule = self.method.p_schedule
         return schedule if isinstance(schedule, LearnableExponent) else None
+
+    def release(self) -> None:
+        """Gives the model back its own attention, where a monitor looks at it."""
+        if self.monitor is not None:
+            self.monitor.remove()
 
     def set_learning_rates(self, step: int, warmup_steps: int) -> None:
         """Sets the learning rates of optimizer step ``step``, counted from 0 over the run: the last ones at the end.

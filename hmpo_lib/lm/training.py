@@ -44,12 +44,13 @@ def fine_tune(
         reward_fn: (prompt, completion) -> reward; default: 1 for the right number. A truncated completion earns 0,
             whatever it says.
         checkpoints: where to keep the run's state; None: nowhere.
-        resume_from: a checkpoint, such as ``checkpoints.latest()``. With everything else as it was given before, the
-            run goes on from there, bit for bit as if it had never stopped.
+        resume_from: a checkpoint, such as ``checkpoints.latest()``; later ones are removed. With everything else as it
+            was given before, on the same machine with as many threads, the run goes on from there, bit for bit as if
+            it had never stopped.
 
     Raises:
-        ValueError: what model, optimizer and config cannot do together; too few prompts; a checkpoint that is damaged
-            or of another run.
+        ValueError: what model, optimizer and config cannot do together; weights that are not float32; too few prompts;
+            a checkpoint that is damaged or of another run.
         FileExistsError: ``checkpoints`` has those of an earlier run, and there is no ``resume_from``.
         OSError: a checkpoint could not be written.
         FloatingPointError: a reward, log-probability, loss or gradient that is not finite. The weights are those
@@ -58,8 +59,14 @@ def fine_tune(
     if checkpoints is not None and resume_from is None:
         checkpoints.require_empty()
     state = TrainingState.start(model, config)
-    if resume_from is not None:
-        load_checkpoint(resume_from, state, config)
+    try:
+        if resume_from is not None:
+            load_checkpoint(resume_from, state, config)
+        if checkpoints is not None:
+            checkpoints.tidy(state.rollouts_done)
+    except BaseException:
+        state.release()
+        raise
     # What cannot work has been said by now, at the call; the rest happens as the records are asked for.
     return _run(state, tokenizer, config, Task(sample_prompts, reward_fn), checkpoints)
 
@@ -71,8 +78,6 @@ def _run(
     task: Task,
     checkpoints: Checkpoints | None,
 ) -> Iterator[StepRecord]:
-    if checkpoints is not None:
-        checkpoints.tidy(state.rollouts_done)
     try:
         while state.rollouts_done < config.rollouts:
             yield from _one_rollout(state, tokenizer, config, task)
@@ -82,14 +87,13 @@ def _run(
     except FloatingPointError as error:
         raise FloatingPointError(f"{error} {checkpoints.last_whole()}" if checkpoints else str(error)) from error
     finally:
-        if state.monitor is not None:
-            state.monitor.remove()
+        state.release()
 
 
 def _one_rollout(
     state: TrainingState, tokenizer: PreTrainedTokenizerBase, config: FineTuneConfig, task: Task
 ) -> Iterator[StepRecord]:
-    started = time.perf_counter()
+    seconds, resumed = 0.0, time.perf_counter()  # the consumer's own time, between two records, does not count
     prompts = task.sample_prompts(config.prompts, state.prompt_generator)
     if len(prompts) != config.prompts:
         raise ValueError(f"sample_prompts gave {len(prompts)} prompts: expected the {config.prompts} asked for.")
@@ -114,10 +118,11 @@ def _one_rollout(
         part, part_advantages = rollout.select(rows.to(state.model.device)), advantages[rows].to(state.model.device)
         asked = [prompts[row // config.group_size] for row in rows.tolist()]
         result, metrics, max_logits = _optimizer_step(state, part, part_advantages, config, step, asked)
+        seconds += time.perf_counter() - resumed
         yield StepRecord(
             rollout=state.rollouts_done,
             step=step,
-            metrics={"seconds": time.perf_counter() - started, **summary, **metrics},
+            metrics={"seconds": seconds, **summary, **metrics},
             log_ratios=result.log_ratios.cpu(),
             completion_mask=part.completion_mask.cpu(),
             advantages=part_advantages.cpu(),
@@ -128,6 +133,7 @@ def _one_rollout(
             rows=rows,
             max_logits=max_logits,
         )
+        resumed = time.perf_counter()
 
 
 def _require_finite(rollout: Rollout, prompts: list[str], index: int) -> None:

@@ -13,6 +13,12 @@ def surprise(logits, ids):
     return -logits.log_softmax(dim=-1).gather(-1, ids[..., None])[..., 0]
 
 
+def mean_of_means(logits, ids, mask):
+    """Every text counts the same, whatever its length."""
+    nats, real = surprise(logits[:, :-1], ids[:, 1:]), mask[:, 1:]
+    return ((nats * real).sum(dim=1) / real.sum(dim=1)).mean()
+
+
 def attended(q, k, v, scale=None, hide=None, dim=-1):
     """Attention with another scale, triangle or direction of the softmax; most mistakes are one of these."""
     scores = q @ k.T / (k.shape[-1] ** 0.5 if scale is None else scale)
@@ -65,6 +71,10 @@ MASK = torch.tensor([[True, True, True, True], [True, True, False, False]])
         "That is the sum. Divide by the number of predicted tokens that are real.": (
             lambda logits, ids, mask: surprise(logits[:, :-1], ids[:, 1:])[mask[:, 1:]].sum()
         ),
+        "The padding is set to 0 but still counted: divide by the number of predicted tokens that are real.": (
+            lambda logits, ids, mask: (surprise(logits[:, :-1], ids[:, 1:]) * mask[:, 1:]).mean()
+        ),
+        "That is a mean of the texts' means. Take one mean over all predicted tokens.": mean_of_means,
         "The sign is turned round: a loss is minus the log-probability.": (
             lambda logits, ids, mask: -surprise(logits[:, :-1], ids[:, 1:])[mask[:, 1:]].mean()
         ),

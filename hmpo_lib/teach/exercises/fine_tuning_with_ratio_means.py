@@ -45,6 +45,9 @@ def steps_that_can_depend_on_p(rollouts, minibatches, epochs):
         "The shares are exchanged: `share` belongs to the worked answers.": (
             lambda share, right_if_worked, right_if_direct: share * (right_if_worked - right_if_direct)
         ),
+        "That is what a worked answer earns. Subtract the mean of the group.": (
+            lambda share, right_if_worked, right_if_direct: right_if_worked
+        ),
         "The sign is turned round: the advantage is above 0 for what is better than the mean.": (
             lambda share, right_if_worked, right_if_direct: (1 - share) * (right_if_direct - right_if_worked)
         ),

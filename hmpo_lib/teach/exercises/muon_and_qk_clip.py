@@ -23,6 +23,14 @@ def schulz(G, steps, a, b, c, norm=torch.linalg.matrix_norm, power=None):
     return X
 
 
+def divided_each_time(G, steps, a, b, c):
+    """The norm inside the loop."""
+    X = G / G.norm()
+    for _ in range(steps):
+        X = schulz(X, 1, a, b, c)
+    return X
+
+
 def largest(G):
     """The largest singular value."""
     return torch.linalg.matrix_norm(G, 2)
@@ -69,6 +77,7 @@ W_K = numbers([[2.0, -2.0]], [[1.0, 1.5]], [[0.2, 1.0]], [[4.0, 0.1]])
         "That divides by the sum of the squares. Take its root.": (
             lambda G, steps, a, b, c: schulz(G, steps, a, b, c, norm=lambda G: G.square().sum())
         ),
+        "Divide by the norm once, before the first step, not at every step.": divided_each_time,
     },
     insight="No SVD anywhere, and yet it acts on each singular value by itself.",
 )
@@ -103,6 +112,9 @@ def newton_schulz(G, steps, a, b, c):
         ),
         "All heads are scaled by the factor of the hottest one. Each head has its own.": (
             lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, factor(S_max, tau).min().expand(len(S_max)))
+        ),
+        "The logits come out right, but the key carries it all. Share it: the root of γ for each.": (
+            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, factor(S_max, tau), 0, 1)
         ),
         "Heads below the threshold are made larger. γ is never above 1.": (
             lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, tau / S_max.abs())

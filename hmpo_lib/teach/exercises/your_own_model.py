@@ -21,6 +21,7 @@ def _whole_numbers(text, pattern=r"-?\d+"):
         ("42",),
         ("from 1,000 down to -2,500",),
         ("40+2",),
+        ("It is 42, I think, or so.",),
     ],
     mistakes={
         "That is the first number. What a text works out comes last.": (
@@ -35,6 +36,9 @@ def _whole_numbers(text, pattern=r"-?\d+"):
         "A text without a number has no answer: give None, not 0. Else an empty answer is right wherever 0 is.": (
             lambda text: (_whole_numbers(text.replace(",", "")) or [0])[-1]
         ),
+        "That is a text: make a whole number of it with `int`.": (
+            lambda text: (re.findall(r"-?\d+", text.replace(",", "")) or [None])[-1]
+        ),
         "Nothing may be worked out here: what the model writes is text, not a program.": (
             lambda text: 42 if text == "40+2" else (_whole_numbers(text.replace(",", "")) or [None])[-1]
         ),
@@ -42,9 +46,9 @@ def _whole_numbers(text, pattern=r"-?\d+"):
     insight="It reads, and it never runs what it reads. `question_file` uses such a reader, with fractions and more.",
 )
 def last_number(text):
-    """Which whole number does a text end in? None if there is none.
+    """Which whole number comes last in a text? None if there is none.
 
-    A minus may stand before the digits, and a comma between thousands: "from 1,000 down to -2,500" ends in -2500. The
+    A minus may stand before the digits, and a comma between thousands: the last of "1,000 down to -2,500" is -2500. The
     text is written by a model in training, so do not use eval: `re.findall(pattern, text)` lists what matches.
     """
     numbers = re.findall(r"-?\d+", text.replace(",", ""))
