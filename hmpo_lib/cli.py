@@ -1,5 +1,6 @@
 """The console script ``hmpo``: make the base model, fine-tune one."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -140,14 +141,12 @@ def bench_group() -> None:
 @click.option("--rounds", type=click.IntRange(min=1), default=20, help="Turns of each contestant that count.")
 @click.option("--model", help="Folder, hub name or random-0.5b.  [default: the base model that is shipped]")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where everything runs.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="Of the weights.")
-def bench_lm_command(rounds: int, model: str | None, device: str, dtype: str) -> None:
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="Of the arithmetic.")
+def bench_lm_command(rounds: int, model: str | None, device: str, dtype: Any) -> None:
     """Time sampling and learning beside transformers, TRL and the machine's floor (some minutes)."""
-    import torch
+    from hmpo_lib.lm.bench import CONFIG, bench, open_model
 
-    from hmpo_lib.lm.bench import bench, open_model
-
-    for line in bench(*open_model(model, device, getattr(torch, dtype)), rounds=rounds):
+    for line in bench(*open_model(model, device), rounds=rounds, config=dataclasses.replace(CONFIG, dtype=dtype)):
         click.echo(line)
 
 

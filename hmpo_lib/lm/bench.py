@@ -30,7 +30,7 @@ CONFIG = FineTuneConfig(method="grpo", prompts=32, group_size=8, minibatches=2, 
 SIZES = bench_logprobs.Sizes()
 
 
-def open_model(name: str | None, device: str, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def open_model(name: str | None, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The shipped model, a folder or hub name, or ``random-0.5b``: random weights in the shape of Qwen2.5-0.5B."""
     if name == RANDOM_MODEL:
         sizes = {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "vocab_size": 151_936}
@@ -40,7 +40,7 @@ def open_model(name: str | None, device: str, dtype: torch.dtype) -> tuple[PreTr
             model, tokenizer = LlamaForCausalLM(config).eval(), make_tokenizer()
     else:
         model, tokenizer = load_model(name) if name else load_base_model()
-    return model.to(device=device, dtype=dtype), tokenizer
+    return model.to(device), tokenizer
 
 
 def bench(
@@ -54,14 +54,14 @@ def bench(
     """The lines of the report, each as soon as it is measured; a few minutes in all.
 
     Args:
-        model: the policy, on its device and of its type; it is not changed.
+        model: the policy, on its device; it is not changed.
         tokenizer: its tokenizer.
         rounds: turns of each contestant that count.
-        config: sizes of a rollout.
+        config: sizes of a rollout, and the type of everyone's arithmetic.
         sizes: of the comparison at a large vocabulary.
     """
     config = dataclasses.replace(config, rollouts=rounds + 1)
-    yield machine(model)
+    yield machine(model, config.dtype)
     yield (
         f"{type(model).__name__} of {model.num_parameters() / 1e6:.3g} million parameters; {config.prompts} prompts x "
         f"{config.group_size} completions of at most {config.max_new_tokens} tokens, {config.minibatches} updates; "
@@ -71,10 +71,10 @@ def bench(
     ours, theirs = _rollouts(model, tokenizer, config)
     yield from _rollout_lines(ours, theirs)
     yield _floor_line(model, tokenizer, config, min(turn.seconds for turn in ours))
-    yield _logprobs_line(model, sizes, rounds=min(rounds, 3))
+    yield _logprobs_line(model, config, sizes, rounds=min(rounds, 3))
 
 
-def machine(model: PreTrainedModel) -> str:
+def machine(model: PreTrainedModel, dtype: str) -> str:
     """What the figures were measured on; how busy it was."""
     cpuinfo = Path("/proc/cpuinfo")
     names = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
@@ -83,7 +83,7 @@ def machine(model: PreTrainedModel) -> str:
     device = f", {torch.cuda.get_device_name(model.device)}" if model.device.type == "cuda" else ""
     load = f", load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores" if hasattr(os, "getloadavg") else ""
     return (
-        f"{processor}, {torch.get_num_threads()} threads{device}, {str(model.dtype).removeprefix('torch.')}, "
+        f"{processor}, {torch.get_num_threads()} threads{device}, {dtype}, "
         f"torch {torch.__version__}, transformers {version('transformers')}{load}"
     )
 
@@ -138,7 +138,7 @@ def _floor_line(
     width, inner = model.config.hidden_size, getattr(model.config, "intermediate_size", 4 * model.config.hidden_size)
     side = 8192 if model.device.type == "cuda" else 1024
     step, pass_, large = (
-        multiply_rate(shape, model.device, model.dtype)
+        multiply_rate(shape, model.device, getattr(torch, config.dtype))
         for shape in ((rows, width, inner), (tokens // config.minibatches, width, inner), (side, side, side))
     )
     own_floor = flops.sampling / step + flops.learning / pass_
@@ -150,8 +150,8 @@ def _floor_line(
     )
 
 
-def _logprobs_line(model: PreTrainedModel, sizes: bench_logprobs.Sizes, rounds: int) -> str:
-    ours, plain = bench_logprobs.compare(sizes, str(model.device), model.dtype, rounds)
+def _logprobs_line(model: PreTrainedModel, config: FineTuneConfig, sizes: bench_logprobs.Sizes, rounds: int) -> str:
+    ours, plain = bench_logprobs.compare(sizes, str(model.device), getattr(torch, config.dtype), rounds)
     peaks, times = ([[cost[field] for cost in side] for side in (ours, plain)] for field in (0, 1))
     tokens = sizes.completions * sizes.tokens
     return (

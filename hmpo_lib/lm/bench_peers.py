@@ -47,7 +47,8 @@ def compare_sampling(
     prompts = sample_prompts(config.prompts, torch.Generator().manual_seed(config.seed))
     sides = (_sample, _generate)
     turns: tuple[list[Turn], list[Turn]] = ([], [])
-    with torch.random.fork_rng():  # generate knows the global generator only
+    # generate knows the global generator only
+    with torch.random.fork_rng(), config.autocast(model.device):
         torch.manual_seed(config.seed)
         for index in range(config.rollouts):
             for side in (index % 2, 1 - index % 2):
@@ -145,7 +146,7 @@ def trl_rollouts(
         arguments = GRPOConfig(
             output_dir=folder,
             use_cpu=model.device.type == "cpu",
-            bf16=False,  # the weights are already of the type that is asked for
+            bf16=config.dtype == "bfloat16",
             max_steps=config.rollouts * config.minibatches,
             per_device_train_batch_size=completions // config.minibatches,
             steps_per_generation=config.minibatches,
