@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import itertools
 import math
 from pathlib import Path
 
@@ -61,3 +62,40 @@ def test_steps_to_the_goal_are_counted_up_to_the_first_window_that_reaches_it(me
 def test_the_bound_leaves_the_share_of_the_weight_above_it(methods):
     values, weights = torch.tensor([0.3, 0.1, 0.2, -0.5]), torch.tensor([1.0, 1.0, 1.0, 7.0])
     assert methods.bound(values, weights, 0.15) == pytest.approx(0.2)
+
+
+@pytest.fixture(scope="module")
+def gaps(methods, rows):
+    """(method, other, ranges, part) -> mean and interval of the difference, seed by seed."""
+    settings = methods.by_setting(rows)
+
+    def gap(method, other, ranges, part):
+        pairs = zip(settings[method, ranges], settings[other, ranges], strict=True)
+        return methods.interval([methods.mean_reward(a, part) - methods.mean_reward(b, part) for a, b in pairs])
+
+    return gap
+
+
+EXPONENTS = [("gmpo", "grpo"), ("hmpo", "gspo"), ("pessimistic", "gspo")]
+
+
+@pytest.mark.parametrize(("method", "other"), EXPONENTS)
+def test_with_equal_clipping_no_difference_between_exponents_is_found(methods, gaps, method, other):
+    for part in (methods.FIRST, methods.LAST):
+        _, low, high = gaps(method, other, "calibrated", part)
+        assert -0.012 < low < 0 < high < 0.012
+
+
+def test_these_pairs_and_no_others_end_apart(methods, gaps):
+    def apart(ranges):
+        pairs = itertools.permutations(methods.METHOD_NAMES, 2)
+        return {(above, below) for above, below in pairs if gaps(above, below, ranges, methods.LAST)[1] > 0}
+
+    assert apart("own") == {("pessimistic", "hmpo")}
+    assert apart("calibrated") == set(itertools.product(["hmpo", "pessimistic"], ["grpo", "gmpo"]))
+
+
+def test_the_place_of_the_clip_and_its_range_matter_early(methods, gaps):
+    assert gaps("gspo", "gmpo", "calibrated", methods.FIRST)[1] > 0.01  # the place: answers, not tokens
+    assert gaps("hmpo", "gspo", "own", methods.FIRST)[1] > 0.005  # the range: 0.4 % blocked, not 31 %
+    assert gaps("gspo", "gmpo", "calibrated", methods.LAST)[1] < 0
