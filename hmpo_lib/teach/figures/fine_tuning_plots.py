@@ -1,7 +1,7 @@
 """The six plots of a fine-tuning run: what it earns and writes, its ratios by token and by completion, its logits."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,28 +118,45 @@ def _draw_curves(canvas: Canvas, axes: list[Any], rollouts: int) -> Callable[[Li
     return draw
 
 
-def _draw_ratios(canvas: Canvas, axes: list[Any], objective: Objective) -> Callable[[LiveView], None]:
-    limits = (TOKEN_LIMIT, mean_limit(objective))
-    titles = ("Ratios of the tokens", "Mean $M_p$ of each answer")
-    places = ("token", "sequence")
+def draw_ratio_histograms(
+    canvas: Canvas, axes: Sequence[Any], objective: Objective, *, xlabel: str = ""
+) -> Callable[[Sequence[float], Sequence[float]], None]:
+    """Put the histograms of the tokens' ratios and of the answers' means on two axes; returns what moves them.
+
+    It takes the shares of their bins: `BINS` of them, up to ±TOKEN_LIMIT and up to ± `mean_limit`.
+    """
+    looks = (
+        ("token", "Ratios of the tokens", TOKEN_LIMIT, SKY_BLUE),
+        ("sequence", "Mean $M_p$ of each answer", mean_limit(objective), ORANGE),
+    )
     stairs = []
-    for plot, limit, title, place, colour in zip(axes, limits, titles, places, (SKY_BLUE, ORANGE), strict=True):
+    for plot, (place, title, limit, colour) in zip(axes, looks, strict=True):
         edges = bin_edges(limit, BINS)
-        is_clipped = objective.clip == place and objective.clip_range is not None
-        xlabel = "ratio new / old (dotted: clip)" if is_clipped else "ratio new / old"
-        tidy_axes(plot, title=title, xlabel=xlabel, xlim=(edges[0], edges[-1]))
+        bounds = (objective.clip_range or ()) if objective.clip == place else ()
+        label = f"{xlabel} (dotted: clip)".strip() if bounds else xlabel
+        tidy_axes(plot, title=title, xlabel=label, xlim=(edges[0], edges[-1]))
         plot.set(xscale="log", yscale="log", ylim=(SMALLEST_SHARE, 1.6))
         label_ticks(plot, ratio_ticks(limit), axis="x")
         label_ticks(plot, [0.001, 0.01, 0.1, 1], ["0.1 %", "1 %", "10 %", "100 %"])
-        for bound in (objective.clip_range or ()) if is_clipped else ():
+        for bound in bounds:
             plot.axvline(bound, color=GREY, linestyle=":", linewidth=1.5)
         empty = [SMALLEST_SHARE] * BINS
         stairs.append(canvas.animate(plot.stairs(empty, edges, baseline=SMALLEST_SHARE, fill=True, color=colour)))
 
-    def draw(view: LiveView) -> None:
-        for histogram, sample, limit in zip(stairs, (view.token_log_ratios, view.log_means), limits, strict=True):
-            shares = bin_shares(sample, limit=limit, bins=BINS)
+    def draw(*both: Sequence[float]) -> None:
+        for histogram, shares in zip(stairs, both, strict=True):
             histogram.set_data([max(share, SMALLEST_SHARE) for share in shares])
+
+    return draw
+
+
+def _draw_ratios(canvas: Canvas, axes: list[Any], objective: Objective) -> Callable[[LiveView], None]:
+    move = draw_ratio_histograms(canvas, axes, objective, xlabel="ratio new / old")
+    limits = (TOKEN_LIMIT, mean_limit(objective))
+
+    def draw(view: LiveView) -> None:
+        samples = (view.token_log_ratios, view.log_means)
+        move(*(bin_shares(sample, limit=limit, bins=BINS) for sample, limit in zip(samples, limits, strict=True)))
 
     return draw
 

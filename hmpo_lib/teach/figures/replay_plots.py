@@ -7,8 +7,7 @@ import ipywidgets as widgets
 
 from hmpo_lib.lm.records import StepRecord
 from hmpo_lib.objectives import Objective
-from hmpo_lib.teach.figures.fine_tuning_plots import BINS, SMALLEST_SHARE, TOKEN_LIMIT, mean_limit, ratio_ticks
-from hmpo_lib.teach.figures.log_histograms import bin_edges
+from hmpo_lib.teach.figures.fine_tuning_plots import draw_ratio_histograms, mean_limit
 from hmpo_lib.teach.figures.replay import (
     CURVE_EXPONENTS,
     ReplayView,
@@ -47,7 +46,7 @@ def replay_explorer(records: Sequence[StepRecord], objective: Objective) -> Pane
     limit = mean_limit(objective)
     canvas = Canvas(760, 560)
     movers = [
-        _draw_histograms(canvas, objective, limit),
+        _draw_histograms(canvas, objective),
         _draw_means(canvas, _reach(curve for step in seen.values() for curve in step.curves)),
         _draw_answer(canvas, _reach(step.ratios for step in seen.values())),
     ]
@@ -89,27 +88,10 @@ def _ratio_ticks(reach: float) -> list[float]:
     return [round(1 / step, 2), 1, step]
 
 
-def _draw_histograms(canvas: Canvas, objective: Objective, limit: float) -> Callable[[ReplayView], None]:
-    stairs = []
-    titles = ("Ratios of the tokens", "Mean $M_p$ of each answer")
-    for column, (title, reach, colour) in enumerate(zip(titles, (TOKEN_LIMIT, limit), (SKY_BLUE, ORANGE), strict=True)):
-        axes = canvas.figure.add_axes((0.067 + 0.335 * column, 0.63, 0.25, 0.31))
-        edges = bin_edges(reach, BINS)
-        is_clipped = objective.clip == ("token", "sequence")[column] and objective.clip_range is not None
-        tidy_axes(axes, title=title, xlabel="dotted: clip" if is_clipped else "", xlim=(edges[0], edges[-1]))
-        axes.set(xscale="log", yscale="log", ylim=(SMALLEST_SHARE, 1.6))
-        label_ticks(axes, ratio_ticks(reach), axis="x")
-        label_ticks(axes, [0.001, 0.01, 0.1, 1], ["0.1 %", "1 %", "10 %", "100 %"])
-        for bound in (objective.clip_range or ()) if is_clipped else ():
-            axes.axvline(bound, color=GREY, linestyle=":", linewidth=1.5)
-        empty = [SMALLEST_SHARE] * BINS
-        stairs.append(canvas.animate(axes.stairs(empty, edges, baseline=SMALLEST_SHARE, fill=True, color=colour)))
-
-    def draw(view: ReplayView) -> None:
-        for histogram, shares in zip(stairs, (view.seen.token_shares, view.mean_shares), strict=True):
-            histogram.set_data([max(share, SMALLEST_SHARE) for share in shares])
-
-    return draw
+def _draw_histograms(canvas: Canvas, objective: Objective) -> Callable[[ReplayView], None]:
+    axes = [canvas.figure.add_axes((0.067 + 0.335 * column, 0.63, 0.25, 0.31)) for column in range(2)]
+    move = draw_ratio_histograms(canvas, axes, objective)
+    return lambda view: move(view.seen.token_shares, view.mean_shares)
 
 
 def _draw_means(canvas: Canvas, reach: float) -> Callable[[ReplayView], None]:
