@@ -109,13 +109,18 @@ def _fine_tune(run: Any, checkpoint: Path | None, settings: dict[str, Any], *, n
     """Fine-tunes from the start or behind a checkpoint, and writes what comes of it into the run's folder."""
     from hmpo_lib.lm import Checkpoints, FineTuneConfig, fine_tune, load_base_model, load_model
     from hmpo_lib.lm.datasets import load_task
+    from hmpo_lib.lm.tasks import require_readable
 
     others = ("model", "task", "checkpoint_every")
     config = FineTuneConfig(**{name: value for name, value in settings.items() if name not in others})
     task = load_task(settings["task"])
     if new:
         run.require_new()
-    model, tokenizer = load_model(settings["model"]) if settings["model"] else load_base_model()
+    if settings["model"]:
+        model, tokenizer = load_model(settings["model"])
+    else:
+        require_readable(task)
+        model, tokenizer = load_base_model()
     checkpoints = Checkpoints(run.checkpoints, every=settings["checkpoint_every"])
     records = fine_tune(model, tokenizer, config, **task._asdict(), checkpoints=checkpoints, resume_from=checkpoint)
     done = int(checkpoint.name) if checkpoint else 0

@@ -145,6 +145,14 @@ def test_a_row_that_cannot_be_read_is_measured_again(finished, crashed):
     assert columns(crashed) == columns(finished)
 
 
+def test_a_task_in_words_is_refused_for_the_shipped_model_in_one_line(tmp_path):
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"question": "What is 2+2?", "answer": "4"}', encoding="utf-8")
+    result = hmpo("fine-tune", "--method", "hmpo", "--task", path, "--out", tmp_path / "run")
+    message = one_line_error(result, tmp_path / "run")
+    assert "the shipped model cannot read the prompt 'What is 2+2?', with ' ' in it" in message
+
+
 def test_where_no_run_is_resume_says_what_it_expects(tmp_path):
     result = hmpo("fine-tune", "--resume", tmp_path / "nothing")
     assert "expected a config.json there" in one_line_error(result, tmp_path / "nothing")

@@ -107,3 +107,14 @@ def reward_correct(prompt: str, completion: str) -> float:
 
 
 SUMS = Task(sample_prompts, reward_correct)
+
+
+def require_readable(task: Task, count: int = 8) -> None:
+    """Raises ValueError where the shipped model cannot read some of a task's prompts: it knows CHARACTERS alone."""
+    for prompt in task.sample_prompts(count, torch.Generator()):
+        if unknown := sorted(set(prompt) - set(CHARACTERS)):
+            raise ValueError(
+                f"the shipped model cannot read the prompt {prompt!r}, with {unknown[0]!r} in it: expected the "
+                f"characters {CHARACTERS} alone; give a --model that reads text, or put the prompts in this form (to_prompt in "
+                "notebook 10)."
+            )
