@@ -115,6 +115,6 @@ def require_readable(task: Task, count: int = 8) -> None:
         if unknown := sorted(set(prompt) - set(CHARACTERS)):
             raise ValueError(
                 f"the shipped model cannot read the prompt {prompt!r}, with {unknown[0]!r} in it: expected the "
-                f"characters {CHARACTERS} alone; give a --model that reads text, or put the prompts in this form (to_prompt in "
-                "notebook 10)."
+                f"characters {CHARACTERS} alone; give a --model that reads text, or put the prompts in this form "
+                "(to_prompt in notebook 10)."
             )
