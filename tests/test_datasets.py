@@ -71,6 +71,7 @@ def test_a_question_that_stands_twice_is_kept_once_and_with_two_answers_refused(
         b'{"question": "a"}',
         b'{"question": "a", "answer": ""}',
         b'{"question": "a", "answer": "#### "}',
+        b'{"question": "a", "answer": "#### $."}',  # an empty completion would say as much
         b'{"question": ["a"], "answer": "b"}',
         b'{"question": "a", "answer": true}',
         b'{"question": "a", "answer": "b"',

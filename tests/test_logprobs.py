@@ -23,6 +23,10 @@ MODELS = {
         t.Gemma3TextConfig(**(GATED | {"num_hidden_layers": 6}), head_dim=8, sliding_window=4)
     ),
     "phi": lambda: t.PhiForCausalLM(t.PhiConfig(**SIZES, intermediate_size=24)),  # its head has a bias
+    # It names no body: its base model is the whole.
+    "llama4": lambda: t.Llama4ForCausalLM(
+        t.Llama4TextConfig(**GATED, head_dim=8, attention_chunk_size=32, num_local_experts=2, intermediate_size_mlp=24)
+    ),
     # These do something with the head's logits: a cap, a factor, a divisor.
     "gemma2": lambda: t.Gemma2ForCausalLM(
         t.Gemma2Config(**GATED, head_dim=8, sliding_window=4, final_logit_softcapping=3.0)
@@ -30,7 +34,7 @@ MODELS = {
     "cohere": lambda: t.CohereForCausalLM(t.CohereConfig(**GATED)),
     "granite": lambda: t.GraniteForCausalLM(t.GraniteConfig(**GATED, logits_scaling=4.0)),
 }
-CAPPED_OR_SCALED = {"gemma2", "cohere", "granite"}
+TAKEN_WHOLE = {"llama4", "gemma2", "cohere", "granite"}
 
 
 def make_model(family, seed=0):
@@ -108,9 +112,9 @@ def test_values_and_gradients_are_those_of_one_plain_forward_pass(family):
 
 
 @pytest.mark.parametrize("family", MODELS)
-def test_a_model_that_changes_its_heads_logits_is_taken_whole(family):
+def test_a_model_that_changes_its_heads_logits_or_names_no_body_is_taken_whole(family):
     _, found = logprobs_module._body_and_head(make_model(family), torch.tensor([[3, 4]]))
-    assert isinstance(found, torch.nn.Identity) == (family in CAPPED_OR_SCALED)
+    assert isinstance(found, torch.nn.Identity) == (family in TAKEN_WHOLE)
 
 
 @pytest.mark.usefixtures("block_elements")

@@ -77,7 +77,7 @@ class Run:
 
 def record(run: Run, folder: Path) -> list[Row]:
     """A row a rollout, from the folder if the run was finished before."""
-    path = folder / f"{run.method}_{run.ranges}_{run.seed}.csv"
+    path = folder / f"{run.method}_{run.ranges}_{run.clip_high}_{run.seed}.csv"  # another range is another run
     if not path.is_file():
         rows = [
             {

@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hmpo_lib.lm.head import head_statistics
-from hmpo_lib.lm.rollouts import Rollout, attention_cache, require_eval, require_kept, select_rows
+from hmpo_lib.lm.rollouts import (
+    Rollout,
+    attention_cache,
+    prompt_inputs,
+    require_eval,
+    require_kept,
+    select_rows,
+)
 
 # A completion of less than this part of the longest one's length waits for the next pass.
 _LIKE_LENGTH = 0.5
@@ -116,14 +123,7 @@ def _token_features(body: Body, model: PreTrainedModel, rollout: Rollout) -> tup
     prompt_ids, prompt_mask = prompts[0, :, start:], prompt_mask[:, start:]
     prompt_lengths = prompt_mask.sum(dim=1)
     cache = attention_cache(model)
-    after_prompt = body(
-        1,
-        input_ids=prompt_ids,
-        attention_mask=prompt_mask.long(),
-        position_ids=(prompt_mask.cumsum(dim=1) - 1).clamp(min=0),
-        past_key_values=cache,
-        use_cache=True,
-    )
+    after_prompt = body(1, **prompt_inputs(prompt_ids, prompt_mask, cache))
     require_kept(cache, prompt_ids.shape[1], model)
     some = lengths > 0
     features, at = [after_prompt[:, 0].index_select(0, group[some])], [places[some, 0]]

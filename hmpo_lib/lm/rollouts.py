@@ -5,7 +5,7 @@ after sampling every importance ratio is 1 (to rounding).
 """
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -136,14 +136,7 @@ def _sample_tokens(
     rows = torch.arange(batch, device=prompt_ids.device)
     group = rows // (batch // len(prompt_ids))
     cache = attention_cache(model)
-    logits = model(
-        input_ids=prompt_ids,
-        attention_mask=prompt_mask.long(),
-        position_ids=(prompt_mask.cumsum(dim=1) - 1).clamp(min=0),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[group, -1]
+    logits = model(**prompt_inputs(prompt_ids, prompt_mask, cache), logits_to_keep=1).logits[group, -1]
     require_kept(cache, prompt_ids.shape[1], model)
     cache.reorder_cache(group)
     attention_mask = F.pad(prompt_mask[group].long(), (0, limit), value=1)
@@ -196,6 +189,17 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, 
     token = torch.searchsorted(cumulated, point, right=True)
     token = token.clamp(max=distribution.shape[1] - 1)  # past the end where logits are nan; so are the log-probs then
     return token.squeeze(1), distribution.gather(1, token).squeeze(1)
+
+
+def prompt_inputs(prompt_ids: Tensor, prompt_mask: Tensor, cache: Cache) -> dict[str, Any]:
+    """What a model is called with to read left-padded prompts into a cache; sampling and scoring must do it alike."""
+    return {
+        "input_ids": prompt_ids,
+        "attention_mask": prompt_mask.long(),
+        "position_ids": (prompt_mask.cumsum(dim=1) - 1).clamp(min=0),
+        "past_key_values": cache,
+        "use_cache": True,
+    }
 
 
 def attention_cache(model: PreTrainedModel) -> Cache:
