@@ -92,13 +92,15 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(server, unbroke
     while killed < kills:
         lives += 1
         job = {"run": name, "folder": tmp_path / f"{lives}", "log": tmp_path / "log"}
-        code = -signal.SIGKILL
+        code, total, longest = -signal.SIGKILL, 0.0, seconds
         while code == -signal.SIGKILL:
-            code, lasted = server.run(**job, kill_after=random_number.uniform(0, seconds))
+            code, lasted = server.run(**job, kill_after=random_number.uniform(0, longest))
             killed += code == -signal.SIGKILL
+            total += lasted
+            longest *= 1.2  # or a run whose first checkpoint lies beyond `seconds` would be killed before it for ever
         assert code == 0, job["log"].read_text()
         assert_same(job["folder"], expected)
-        seconds = min(seconds, lasted)  # the machine may have been busier while the unbroken run was timed
+        seconds = min(seconds, total)  # the machine may have been busier while the unbroken run was timed
 
 
 def test_a_run_killed_before_any_change_of_the_disk_ends_as_one_that_was_not(server, unbroken, tmp_path):
