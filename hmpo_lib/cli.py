@@ -72,7 +72,8 @@ def pretrain_command(out: Path, steps: int, seed: int) -> None:
 def fine_tune_command(context: click.Context, /, out: Path | None, resume: Path | None, **settings: Any) -> None:
     """Fine-tune a model, by default on sums, rewarded for the right number only.
 
-    The folder --out gets config.json, metrics.csv (a row a rollout), checkpoints/ and, at the end, model/.
+    The folder --out gets config.json, metrics.csv (a row a rollout), checkpoints/ and, at the end, model/. A file of
+    questions is copied into it.
 
     After a crash or Ctrl-C, --resume FOLDER goes on behind the last checkpoint as if nothing had happened. It needs no
     other option. FOLDER may also be one of the run's checkpoints, such as runs/x/checkpoints/000010.
@@ -113,9 +114,12 @@ def _fine_tune(run: Any, checkpoint: Path | None, settings: dict[str, Any], *, n
 
     others = ("model", "task", "checkpoint_every")
     config = FineTuneConfig(**{name: value for name, value in settings.items() if name not in others})
-    task = load_task(settings["task"])
     if new:
+        task = load_task(settings["task"])
         run.require_new()
+    else:
+        run.lock()
+        task = load_task(run.keep_task(settings["task"]))
     if settings["model"]:
         model, tokenizer = load_model(settings["model"])
     else:
@@ -126,6 +130,7 @@ def _fine_tune(run: Any, checkpoint: Path | None, settings: dict[str, Any], *, n
     done = int(checkpoint.name) if checkpoint else 0
     if new:
         run.create(settings)
+        run.keep_task(settings["task"])
     else:
         run.rewind(done)
         click.echo(f"Going on behind rollout {done} of {config.rollouts}.", err=True)

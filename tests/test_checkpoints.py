@@ -210,6 +210,28 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
     assert (tmp_path / "x" / "file").read_text() == "old"
 
 
+def test_a_folder_that_a_crash_left_aside_comes_back(tmp_path, monkeypatch):
+    class Crash(BaseException):
+        pass
+
+    def crash(source, target, **options):
+        if str(source).endswith(".x.unfinished"):
+            raise Crash
+        return rename(source, target, **options)
+
+    rename = os.rename
+    with new_folder(tmp_path / "x") as folder:
+        (folder / "file").write_text("old")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", crash)
+        with pytest.raises(Crash), new_folder(tmp_path / "x") as folder:
+            (folder / "file").write_text("new")
+    assert not (tmp_path / "x").exists()
+    with new_folder(tmp_path / "y"):
+        assert (tmp_path / "x" / "file").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "y"]
+
+
 def test_what_a_crash_has_left_unfinished_is_ignored_and_cleared_away(finished, copied):
     (copied.folder / ".000006.unfinished").mkdir()
     (copied.folder / ".000006.unfinished" / "model.safetensors").write_bytes(b"half")

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from hmpo_lib import cli
 from hmpo_lib.lm import FineTuneConfig, load_base_model, load_model
+from hmpo_lib.lm.run_folder import RunFolder
 
 TINY = ["--rollouts", "2", "--prompts", "2", "--group-size", "4", "--minibatches", "2", "--max-new-tokens", "12"]
 COLUMNS = {
@@ -153,6 +154,33 @@ def test_a_task_in_words_is_refused_for_the_shipped_model_in_one_line(tmp_path):
     assert "the shipped model cannot read the prompt 'What is 2+2?', with ' ' in it" in message
 
 
+def test_a_resumed_run_goes_on_with_the_questions_that_it_began_with(tmp_path):
+    questions, one, other = tmp_path / "questions.jsonl", tmp_path / "one", tmp_path / "other"
+    lines = [f'{{"question": "{a}+{b}=", "answer": "{a + b}"}}\n' for a in range(2, 9) for b in range(2, 9)]
+    questions.write_text("".join(lines), encoding="utf-8")
+    result = hmpo("fine-tune", "--method", "hmpo", "--task", questions, "--out", one, "--checkpoint-every", "1", *TINY)
+    assert result.returncode == 0, result.stderr
+    shutil.copytree(one, other)
+    shutil.rmtree(other / "model")
+    shutil.rmtree(other / "checkpoints" / "000002")
+    questions.write_text('{"question": "1+1=", "answer": "3"}', encoding="utf-8")
+    result = hmpo("fine-tune", "--resume", other)
+    assert result.returncode == 0, result.stderr
+    assert columns(other) == columns(one)
+    assert (other / "questions.jsonl").read_text(encoding="utf-8") == "".join(lines)
+
+
+def test_a_run_that_is_in_use_is_left_alone(crashed):
+    before = {file: file.read_bytes() for file in crashed.rglob("*") if file.is_file()}
+    running = RunFolder(crashed)
+    running.lock()
+    message = one_line_error(hmpo("fine-tune", "--resume", crashed), crashed / "model")
+    assert f"{crashed} is in use by a run that is not over" in message
+    assert {file: file.read_bytes() for file in crashed.rglob("*") if file.is_file()} == before
+    del running
+    assert hmpo("fine-tune", "--resume", crashed).returncode == 0
+
+
 def test_where_no_run_is_resume_says_what_it_expects(tmp_path):
     result = hmpo("fine-tune", "--resume", tmp_path / "nothing")
     assert "expected a config.json there" in one_line_error(result, tmp_path / "nothing")
@@ -161,18 +189,8 @@ def test_where_no_run_is_resume_says_what_it_expects(tmp_path):
 def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, finished):
     folder = tmp_path / "run"
     code = "from hmpo_lib.cli import main; main()"
-    arguments = [
-        "fine-tune",
-        "--method",
-        "hmpo",
-        "--out",
-        folder,
-        *TINY,
-        "--rollouts",
-        "500",
-        "--checkpoint-every",
-        "1",
-    ]
+    sizes = [*TINY, "--rollouts", 500, "--checkpoint-every", 1]
+    arguments = ["fine-tune", "--method", "hmpo", "--out", folder, *sizes]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -2,7 +2,7 @@
 
 Written beside their place under a hidden name, flushed to the disk, then renamed: a crash at any moment leaves the
 whole folder, or the hidden rest of an unfinished one, which the next writing clears away. A folder that is there
-already is moved aside first; a crash between the two renamings would take it.
+already is moved aside first; after a crash between the two renamings the next writing moves it back.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 CHECKSUM_FILE = "SHA256SUMS"
 _UNFINISHED = ".unfinished"
+_REPLACED = f".replaced{_UNFINISHED}"
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def _take_place(hidden: Path, path: Path) -> None:
     if not path.exists():
         hidden.rename(path)
         return
-    aside = path.with_name(f".{path.name}.replaced{_UNFINISHED}")
+    aside = path.with_name(f".{path.name}{_REPLACED}")
     path.rename(aside)
     try:
         hidden.rename(path)
@@ -81,7 +82,11 @@ def discard(path: Path) -> None:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Removes what crashes have left in a folder."""
+    """Removes what crashes have left in a folder, and moves back what they have left aside."""
+    for aside in folder.glob(f".*{_REPLACED}"):
+        path = folder / aside.name.removeprefix(".").removesuffix(_REPLACED)
+        if not path.exists():
+            aside.rename(path)
     for rest in folder.glob(f".*{_UNFINISHED}"):
         shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
 

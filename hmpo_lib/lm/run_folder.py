@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hmpo_lib.lm.checkpoints import Checkpoints
@@ -16,9 +17,11 @@ from hmpo_lib.lm.durable import clear_unfinished, flush, new_folder, write_file
 from hmpo_lib.lm.model import save_model
 from hmpo_lib.lm.records import StepRecord, rollout_row
 
+_LOCK = ".lock"
+
 
 class RunFolder:
-    """A folder with config.json, metrics.csv, checkpoints/ and, at the end, model/.
+    """A folder with config.json, metrics.csv, checkpoints/ and, at the end, model/; a file of questions is copied in.
 
     Args:
         path: the folder.
@@ -30,6 +33,21 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
+        self.questions = self.path / "questions.jsonl"
+        self._lock = FileLock(self.path / _LOCK)
+
+    def lock(self) -> None:
+        """Keeps every other process out until this one ends, by a crash too, or `finish` is through.
+
+        Raises:
+            BlockingIOError: a run that is not over holds it.
+        """
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise BlockingIOError(
+                f"{self.path} is in use by a run that is not over: expected none; wait for it, or stop it first."
+            ) from error
 
     def require_new(self) -> None:
         """Raises FileExistsError where the folder holds something already."""
@@ -38,13 +56,15 @@ class RunFolder:
         require_new_folder(self.path)
 
     def create(self, settings: dict[str, Any]) -> None:
-        """Makes the folder, and writes config.json.
+        """Makes the folder, locks it, and writes config.json.
 
         Raises:
             FileExistsError: there is something in it.
+            BlockingIOError: another run has begun there at this moment.
         """
         self.require_new()
         self.path.mkdir(parents=True, exist_ok=True)
+        self.lock()
         write_file(self.config, json.dumps(settings, indent=1) + "\n")
 
     def settings(self) -> dict[str, Any]:
@@ -88,6 +108,14 @@ class RunFolder:
                     "that run, or start a new one."
                 )
         return settings
+
+    def keep_task(self, task: str) -> str:
+        """The task, by a copy in this folder if it is a file: what is edited or deleted later changes no run."""
+        if not task.endswith(".jsonl"):
+            return task
+        if not self.questions.exists():
+            write_file(self.questions, Path(task).read_text(encoding="utf-8"))
+        return str(self.questions)
 
     def rewind(self, rollouts_done: int) -> None:
         """Cuts metrics.csv to the first ``rollouts_done`` rows; those behind are measured again, to the same bytes.
@@ -142,6 +170,7 @@ class RunFolder:
             tokenizer.backend_tokenizer.no_padding()
         with new_folder(self.model) as folder:
             save_model(model, tokenizer, folder)
+        self._lock.release()
 
     @property
     def finished(self) -> bool:
@@ -161,5 +190,5 @@ def open_run(path: Path) -> tuple[RunFolder, Path | None]:
 
 def require_new_folder(path: Path) -> None:
     """Raises FileExistsError where a folder that is to be made holds something."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(file.name != _LOCK for file in path.iterdir())):
         raise FileExistsError(f"{path} exists and is not an empty folder: expected a new one; give another --out.")
