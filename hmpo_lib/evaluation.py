@@ -1,4 +1,4 @@
-"""What a few noisy runs say: robust means, bootstrap intervals, and the probability that one method beats another.
+"""What a few noisy runs say: means with intervals, robust means, and the probability that one method beats another.
 
 Scores are ``[runs, tasks]``, or ``[runs]`` for one task. Source: Agarwal et al., *Deep Reinforcement Learning at the
 Edge of the Statistical Precipice*, NeurIPS 2021 (rliable); pass@k: Chen et al., arXiv 2107.03374, eq. 1.
@@ -10,6 +10,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+# The 97.5 % points of Student's t, by the number of runs: one more than its degrees of freedom.
+_STUDENT_T = {
+    2: 12.7062, 3: 4.30265, 4: 3.18245, 5: 2.77645, 6: 2.57058, 7: 2.44691, 8: 2.36462, 9: 2.306, 10: 2.26216,
+    11: 2.22814, 12: 2.20099, 13: 2.17881, 14: 2.16037, 15: 2.14479, 16: 2.13145, 17: 2.11991, 18: 2.10982,
+    19: 2.10092, 20: 2.09302,
+}  # fmt: skip
 
 
 class Interval(NamedTuple):
@@ -32,6 +39,25 @@ def interquartile_mean(scores: Tensor) -> Tensor:
     ordered = _real(torch.atleast_2d(scores)).flatten(-2).sort(dim=-1).values
     cut = ordered.shape[-1] // 4
     return ordered[..., cut : ordered.shape[-1] - cut].mean(dim=-1)
+
+
+def student_interval(runs: Tensor) -> Interval:
+    """Mean of a few runs with its 95 % interval by Student's t, which takes them for normally distributed.
+
+    Args:
+        runs: ``[runs]``, from 2 to 20. With more, see `bootstrap_interval`.
+
+    Raises:
+        ValueError: another number of runs.
+
+    >>> [round(x, 2) for x in student_interval(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]))]
+    [3.0, 1.04, 4.96]
+    """
+    if runs.dim() != 1 or len(runs) not in _STUDENT_T:
+        raise ValueError(f"got runs of shape {tuple(runs.shape)}: expected one dimension of 2 to 20 runs.")
+    mean = runs.double().mean().item()
+    half = _STUDENT_T[len(runs)] * runs.double().std().item() / math.sqrt(len(runs))
+    return Interval(mean, mean - half, mean + half)
 
 
 def bootstrap_interval(

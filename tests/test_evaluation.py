@@ -7,7 +7,13 @@ import pytest
 import torch
 from scipy import stats
 
-from hmpo_lib.evaluation import bootstrap_interval, interquartile_mean, pass_at_k, probability_of_improvement
+from hmpo_lib.evaluation import (
+    bootstrap_interval,
+    interquartile_mean,
+    pass_at_k,
+    probability_of_improvement,
+    student_interval,
+)
 
 
 def scores(runs=10, tasks=3, seed=0):
@@ -19,6 +25,20 @@ def test_interquartile_mean_is_the_trimmed_mean_of_scipy(shape):
     table = scores(*shape)
     expected = stats.trim_mean(table.numpy(), proportiontocut=0.25, axis=None)
     assert interquartile_mean(table).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("runs", range(2, 21))
+def test_student_interval_is_that_of_scipy(runs):
+    values = scores(runs, 1)[:, 0]
+    mean, error = values.mean().item(), stats.sem(values)
+    expected = mean, *stats.t.interval(0.95, runs - 1, loc=mean, scale=error)
+    assert student_interval(values) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1,), (21,), (5, 2), ()])
+def test_student_interval_refuses_other_numbers_of_runs(shape):
+    with pytest.raises(ValueError, match="expected one dimension of 2 to 20 runs"):
+        student_interval(torch.zeros(shape))
 
 
 # Ten and eight runs on three tasks, and what rliable 1.2.0 says of them (bootstrap with 50,000 resamples). It cannot

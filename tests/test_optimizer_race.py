@@ -10,10 +10,10 @@ import pytest
 import torch
 from scipy import stats
 
+from hmpo_lib.evaluation import student_interval
 from hmpo_lib.lm.model import make_model, make_tokenizer
 from hmpo_lib.lm.pretrain import pretrain, pretraining_batch
 from hmpo_lib.lm.tasks import Question
-from hmpo_lib.teach.figures.hot_heads import seed_interval
 from hmpo_lib.teach.figures.optimizer_race import (
     final_losses,
     race_alt,
@@ -254,7 +254,7 @@ def test_race_words_give_the_recorded_ends(traces):
 def test_intervals_of_the_paired_differences_are_students(traces):
     differences = traces.held_out_losses[1, :, -1] - traces.held_out_losses[0, :, -1]
     low, high = stats.t.interval(0.95, 4, loc=differences.mean().item(), scale=stats.sem(differences.numpy()))
-    assert seed_interval(differences)[1:] == pytest.approx((low, high), rel=1e-3)
+    assert student_interval(differences)[1:] == pytest.approx((low, high), rel=1e-3)
 
 
 def test_live_run_shows_each_record_over_the_recorded_ones_and_trains_the_model_it_is_given(traces):

@@ -18,10 +18,10 @@ from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 
-import scipy.stats
 import torch
 
 from hmpo_lib import METHODS, log_power_mean
+from hmpo_lib.evaluation import student_interval
 from hmpo_lib.lm import FineTuneConfig, StepRecord, fine_tune, load_base_model
 from hmpo_lib.lm.tasks import is_worked
 
@@ -158,9 +158,7 @@ def write(path: Path, rows: list) -> None:
 
 def interval(values: list[float]) -> tuple[float, float, float]:
     """Mean and 95 % interval over seeds (Student's t)."""
-    mean, error = statistics.mean(values), statistics.stdev(values) / len(values) ** 0.5
-    low, high = scipy.stats.t.interval(0.95, len(values) - 1, mean, error) if error else (mean, mean)
-    return mean, float(low), float(high)
+    return student_interval(torch.tensor(values, dtype=torch.float64))
 
 
 def steps_to_goal(rewards: list[float], minibatches: int) -> float:

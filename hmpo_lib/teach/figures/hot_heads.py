@@ -10,14 +10,13 @@ import ipywidgets as widgets
 import torch
 from torch import Tensor
 
+from hmpo_lib.evaluation import student_interval
 from hmpo_lib.teach.figures.hot_figures import draw_entropies, draw_finals, draw_losses, draw_max_logits
 from hmpo_lib.teach.figures.hot_traces import RATES, RECORDS, SEEDS, THRESHOLDS, HotTraces
 from hmpo_lib.teach.figures.hot_training import STEPS_PER_RECORD, HotRecord, threshold_label, train_hot
 from hmpo_lib.teach.live import LiveRun
 from hmpo_lib.teach.panels import FIGURE_SPACE, Panel, slider
 from hmpo_lib.teach.plotting import Canvas
-
-STUDENT_T = {5: 2.776}  # 97.5 % point of Student's t with one degree of freedom less than there are seeds
 
 
 @dataclass(frozen=True)
@@ -42,16 +41,6 @@ class HotView:
     finals: tuple[tuple[float, float, float], ...]
 
 
-def seed_interval(values: Tensor) -> tuple[float, float, float]:
-    """Mean over the last dimension, the seeds, and its 95 % interval by Student's t.
-
-    >>> [round(x, 2) for x in seed_interval(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]))]
-    [3.0, 1.04, 4.96]
-    """
-    half = STUDENT_T[len(values)] * values.std().item() / math.sqrt(len(values))
-    return values.mean().item(), values.mean().item() - half, values.mean().item() + half
-
-
 def view_hot(traces: HotTraces, rate: float, threshold: float, seed: int) -> HotView:
     """A recorded run."""
     r, t, s = RATES.index(rate), THRESHOLDS.index(threshold), SEEDS.index(seed)
@@ -64,7 +53,7 @@ def view_hot(traces: HotTraces, rate: float, threshold: float, seed: int) -> Hot
         traces.losses[r, t, s],
         traces.clipped[r, t, s],
         traces.losses[r, -1, s],
-        tuple(seed_interval(values) for values in traces.final_losses[r]),
+        tuple(student_interval(values) for values in traces.final_losses[r]),
     )
 
 

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hmpo_lib.teach.figures.hot_heads import seed_interval
+from hmpo_lib.evaluation import student_interval
 from hmpo_lib.teach.figures.optimizer_race_plots import LONG, OWN, draw_curves, draw_finals, draw_tuning, steps_of
 from hmpo_lib.teach.figures.optimizer_race_traces import OPTIMIZERS, RATES, SEEDS, TUNING_SEEDS, RaceTraces
 from hmpo_lib.teach.figures.optimizer_race_training import (
@@ -162,7 +162,7 @@ def race_alt(traces: RaceTraces, view: RaceView) -> str:
 
 
 def _finals_for_plot(traces: RaceTraces) -> dict[str, tuple[list[float], tuple[float, float, float]]]:
-    return {style: (losses.tolist(), seed_interval(losses)) for style, losses in final_losses(traces).items()}
+    return {style: (losses.tolist(), student_interval(losses)) for style, losses in final_losses(traces).items()}
 
 
 def race_explorer(traces: RaceTraces) -> Panel[RaceView]:
