@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hmpo_lib.objectives import Objective
-from hmpo_lib.schedules import PSchedule, holder_schedule, pessimistic_schedule, pmpo_schedule
+from hmpo_lib.schedules import PMPOSchedule, PSchedule, holder_schedule, pessimistic_schedule
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ METHODS: dict[str, Method] = {
     "hmpo_token": Method(Objective(-1.0, "token", _GMPO_RANGE), "the public GMPO repository, July 2025"),
     "holder": Method(Objective(2.0, "sequence", (0.8, 1.2)), "arXiv 2605.12058", p_schedule=holder_schedule),
     # The place of its clip, and the rule from clipped share to target, are our reading of the abstract.
-    "pmpo": Method(Objective(1.0, "token", (0.8, 1.2)), "arXiv 2601.22521", p_schedule=pmpo_schedule((0.8, 1.2))),
+    "pmpo": Method(Objective(1.0, "token", (0.8, 1.2)), "arXiv 2601.22521", p_schedule=PMPOSchedule((0.8, 1.2))),
     "pessimistic": Method(
         Objective(-1.0, "sequence", _HMPO_RANGE), "an experiment of this project", p_schedule=pessimistic_schedule
     ),

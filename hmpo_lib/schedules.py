@@ -6,6 +6,7 @@ A schedule is called before each optimizer step, as (progress in [0, 1], log_rat
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,7 +28,8 @@ def pessimistic_schedule(progress: float, log_ratios: Tensor, completion_mask: T
     return -advantages.sign()
 
 
-def pmpo_schedule(clip_range: tuple[float, float]) -> PSchedule:
+@dataclass(frozen=True)
+class PMPOSchedule:
     """PMPO's p for each completion (arXiv 2601.22521): in [0, 1], so that as many tokens are heard as it aims at.
 
     The paper's abstract says: the clipped share f of a completion sets a target for the effective sample size of its
@@ -37,14 +39,17 @@ def pmpo_schedule(clip_range: tuple[float, float]) -> PSchedule:
     Args:
         clip_range: (lo, hi); a token counts as clipped when its ratio is outside, on the side that its advantage clips.
 
-    >>> schedule = pmpo_schedule((0.8, 1.2))
+    >>> schedule = PMPOSchedule((0.8, 1.2))
     >>> log_ratios = torch.tensor([[0.1, -0.1], [0.4, 0.3]])
     >>> schedule(0.0, log_ratios, torch.ones(2, 2), torch.ones(2))  # nothing clipped; all clipped
     tensor([1., 0.])
     """
-    lo, hi = (math.log(bound) for bound in clip_range)
 
-    def schedule(progress: float, log_ratios: Tensor, completion_mask: Tensor, advantages: Tensor) -> Tensor:
+    clip_range: tuple[float, float]
+
+    def __call__(self, progress: float, log_ratios: Tensor, completion_mask: Tensor, advantages: Tensor) -> Tensor:
+        """The p of each completion, ``[batch]``."""
+        lo, hi = (math.log(bound) for bound in self.clip_range)
         mask = completion_mask.bool()
         d = torch.where(mask, log_ratios, torch.zeros_like(log_ratios))
         sign = advantages.sign().unsqueeze(1)
@@ -59,8 +64,6 @@ def pmpo_schedule(clip_range: tuple[float, float]) -> PSchedule:
             low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
         # Where all ratios are equal, every p hears all alike, and rounding must not decide.
         return torch.where(clipped == 0, torch.ones_like(low), torch.where(clipped == 1, torch.zeros_like(low), low))
-
-    return schedule
 
 
 class LearnableExponent(torch.nn.Module):
@@ -87,7 +90,12 @@ class LearnableExponent(torch.nn.Module):
         if not abs(start) < bound:
             raise ValueError(f"start = {start}, bound = {bound}: expected a start strictly inside ±bound.")
         self.start, self.bound, self.learning_rate = start, bound, learning_rate
-        self.theta = torch.nn.Parameter(torch.tensor(math.atanh(start / bound)))
+        self.theta = torch.nn.Parameter(torch.zeros(()))
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the start, as `fine_tune` begins every run."""
+        self.theta.data.fill_(math.atanh(self.start / self.bound))
 
     def forward(self, progress: float, log_ratios: Tensor, completion_mask: Tensor, advantages: Tensor) -> Tensor:
         """The p of this step, with a gradient to θ."""

@@ -92,6 +92,12 @@ def test_the_tokenizer_brings_any_text_back(tokenizer):
     assert len(tokenizer("Tom has 3 apples.").input_ids) < 10  # pieces longer than a byte
 
 
+@pytest.mark.parametrize("prompts", [[""], ["", "Why?"]])
+def test_a_prompt_without_a_token_is_refused(folder, prompts):
+    with pytest.raises(ValueError, match="a prompt has no token"):
+        draw(*load_model(folder), prompts)
+
+
 def test_texts_are_the_sampled_tokens_decoded(folder):
     model, tokenizer = load_model(folder)
     rollout = draw(model, tokenizer, [QUESTIONS[0]["question"], "Why?"])
@@ -240,6 +246,44 @@ def test_a_model_that_keeps_no_attention_cache_is_refused(config):
     model = t.AutoModelForCausalLM.from_config(config).eval()
     with pytest.raises(ValueError, match="keeps no attention cache of all tokens"):
         sample_completions(model, make_tokenizer(), ["1+2="], group_size=2, max_new_tokens=4)
+
+
+def test_an_attention_cache_with_a_recurrent_state_beside_it_is_refused():
+    sizes = {**SIZES, **GROUPED, "vocab_size": 20, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    mamba = {"mamba_d_ssm": 64, "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_chunk_size": 8}
+    model = t.FalconH1ForCausalLM(t.FalconH1Config(**sizes, **mamba)).eval()
+    with pytest.raises(ValueError, match="FalconH1ForCausalLM keeps no attention cache of all tokens"):
+        sample_completions(model, make_tokenizer(), ["1+2="], group_size=2, max_new_tokens=4)
+
+
+OLDER = {"vocab_size": 20, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+ENCODER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+DECODER = {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 48}
+
+
+@pytest.mark.parametrize(
+    "config", [t.RobertaConfig(**OLDER, **ENCODER, is_decoder=True), t.BartConfig(**OLDER, **DECODER)]
+)
+def test_a_model_with_rules_of_its_own_for_positions_is_refused_at_the_call(config):
+    torch.manual_seed(0)
+    model = t.AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(ValueError, match="reads a padded prompt otherwise than the prompt alone"):
+        fine_tune(model, make_tokenizer(), FineTuneConfig())
+
+
+def test_a_module_in_training_mode_is_refused_at_the_call_by_its_name():
+    model, tokenizer = load_base_model()
+    model.lm_head = torch.nn.Sequential(torch.nn.Dropout(0.3), model.lm_head)  # what is new starts in training mode
+    with pytest.raises(ValueError, match="lm_head is in training mode"):
+        fine_tune(model, tokenizer, FineTuneConfig())
+
+
+def test_a_run_that_was_never_begun_leaves_its_model_as_it_was():
+    model, tokenizer = load_base_model()
+    records = fine_tune(model, tokenizer, FineTuneConfig(monitor_logits=True))
+    assert model.config._attn_implementation != "sdpa"
+    records.close()
+    assert model.config._attn_implementation == "sdpa"
 
 
 def test_a_pad_that_the_model_does_not_know_is_refused():

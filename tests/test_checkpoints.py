@@ -246,6 +246,23 @@ def test_a_new_run_does_not_touch_the_checkpoints_of_an_earlier_one(copied):
     assert len(copied.all()) == 2
 
 
+def test_a_run_that_is_resumed_into_another_folder_takes_no_other_runs_place(finished, copied):
+    _, config, records, _ = finished
+    with pytest.raises(FileExistsError, match="has checkpoints of an earlier run"):
+        run(config, checkpoints=copied, resume_from=finished[0].latest())
+    assert [path.name for path in copied.all()] == ["000004", "000005"]
+    empty = Checkpoints(copied.folder.parent / "empty", every=2)
+    assert numbers(run(config, checkpoints=empty, resume_from=copied.all()[0])[0]) == numbers(records[8:])
+    reference = "reference/model.safetensors"
+    assert (empty.folder / reference).read_bytes() == (copied.folder / reference).read_bytes()
+
+
+@pytest.mark.parametrize("every", [0, 2.5, True])
+def test_a_distance_of_checkpoints_that_is_no_whole_number_is_refused(tmp_path, every):
+    with pytest.raises(ValueError, match="expected a whole number of rollouts from 1"):
+        Checkpoints(tmp_path, every=every)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

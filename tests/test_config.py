@@ -9,6 +9,7 @@ import torch
 
 from hmpo_lib import METHODS, LearnableExponent, Method, Objective
 from hmpo_lib.lm import FineTuneConfig
+from hmpo_lib.schedules import PMPOSchedule
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,7 @@ from hmpo_lib.lm import FineTuneConfig
         ({"prompts": 2.5}, "prompts is 2.5: expected a whole number"),
         ({"epochs": True}, "epochs is True: expected a whole number"),
         ({"warmup_steps": -1}, "warmup_steps is -1: expected a whole number from 0"),
+        ({"group_size": 1}, "group_size is 1: expected at least 2"),
         ({"minibatches": 33}, "minibatches is 33 with prompts 32"),
         ({"learning_rate": math.nan}, "learning_rate is nan: expected a number above 0"),
         ({"learning_rate": math.inf}, "learning_rate is inf"),
@@ -62,6 +64,7 @@ def test_a_method_of_ones_own_is_described_so_that_another_one_differs():
     assert described(0.5, None) == described(0.5, None)
     assert described(0.5, None) != described(0.25, None)
     assert described(0.5, None) != described(0.5, LearnableExponent(start=0.5))
+    assert described(0.5, PMPOSchedule((0.8, 1.2))) != described(0.5, PMPOSchedule((0.8, 1.3)))
     json.dumps(described(0.5, LearnableExponent(start=0.5)))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from scipy import stats
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel
+from transformers import DynamicCache, Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel
 
 from hmpo_lib.lm import load_base_model, rollouts, sample_completions, token_logprobs
 
@@ -136,9 +136,9 @@ def test_what_becomes_of_a_completion_does_not_depend_on_when_others_leave_the_b
 
 def test_logprobs_after_rows_were_dropped_are_those_of_a_plain_forward_pass(base_model, monkeypatch):
     dropped = []
-    reorder = rollouts.DynamicCache.reorder_cache
+    reorder = DynamicCache.reorder_cache
     monkeypatch.setattr(
-        rollouts.DynamicCache, "reorder_cache", lambda cache, rows: dropped.append(len(rows)) or reorder(cache, rows)
+        DynamicCache, "reorder_cache", lambda cache, rows: dropped.append(len(rows)) or reorder(cache, rows)
     )
     rollout = sample(base_model, group_size=16)
     assert dropped[0] == 48

@@ -72,3 +72,8 @@ def test_the_reward_parses_the_final_number_and_nothing_else(completion, reward,
 def test_a_prompt_that_is_no_sum_is_refused():
     with pytest.raises(ValueError, match="is not a sum"):
         reward_correct("7*2=", "14")
+
+
+def test_a_number_longer_than_python_reads_is_no_answer():
+    assert final_number("1" * 5000) is None
+    assert reward_correct("7+12+5=", "1" * 5000) == 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from hmpo_lib import METHODS, LearnableExponent, Method, Objective
+from hmpo_lib import METHODS, LearnableExponent, Method, Objective, group_advantages, policy_loss
 from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, rollout_row, surrogate, training
 from hmpo_lib.lm.state import TrainingState
 from hmpo_lib.lm.tasks import SUMS, is_worked
@@ -41,8 +41,11 @@ def test_on_the_first_step_every_ratio_is_1_and_later_they_are_not():
         assert largest < 1e-4 if record.step == 0 else largest > 1e-3
 
 
-def test_at_any_temperature_the_first_ratios_are_1():
-    assert run(temperature=0.5, rollouts=1)[0].log_ratios.abs().max() < 1e-4
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_at_any_temperature_the_first_ratios_are_1_and_the_model_is_its_own_reference(dtype):
+    record = run(temperature=0.5, rollouts=1, kl_coefficient=1.0, dtype=dtype)[0]
+    assert record.log_ratios.abs().max() < 1e-4
+    assert record.metrics["kl_ref"] == pytest.approx(0, abs=1e-6)
 
 
 def test_holder_anneals_over_the_rollouts():
@@ -109,6 +112,13 @@ def test_each_epoch_goes_through_the_groups_in_another_order():
     first, second = run(**sizes, reward_fn=lambda prompt, completion: len(completion))
     assert sorted(first.advantages.tolist()) == sorted(second.advantages.tolist())
     assert first.advantages.tolist() != second.advantages.tolist()
+
+
+@pytest.mark.parametrize(("method", "scale"), [("grpo", "std"), ("dr_grpo", "none")])
+def test_the_advantages_are_scaled_as_the_method_says(method, scale):
+    record = run(method=method, rollouts=1, reward_fn=lambda prompt, completion: len(completion))[0]
+    assert record.advantages.any()
+    torch.testing.assert_close(record.advantages, group_advantages(record.rewards, 4, scale=scale)[record.rows])
 
 
 def test_a_truncated_completion_earns_nothing_whatever_it_says():
@@ -189,13 +199,14 @@ def test_a_constant_length_weight_divides_by_the_limit_of_new_tokens():
     assert FineTuneConfig(method="luspo", max_new_tokens=33).resolved_method().objective.max_length == 1
 
 
-def test_a_row_is_the_mean_of_its_steps_with_the_seconds_of_the_whole_rollout():
-    records = run(rollouts=1, minibatches=3)
+def test_a_row_is_the_mean_of_its_steps_or_their_extreme_with_the_seconds_of_the_whole_rollout():
+    records = run(rollouts=1, minibatches=3, monitor_logits=True)
     row = rollout_row(records)
     assert row["rollout"] == 0
     assert row["seconds"] == records[-1].metrics["seconds"]
     assert row["gradient_norm"] == pytest.approx(sum(r.metrics["gradient_norm"] for r in records) / 3)
-    assert row["ratio_max"] == max(r.metrics["ratio_max"] for r in records)
+    for name, extreme in {"ratio_min": min, "ratio_max": max, "max_logit": max}.items():
+        assert row[name] == extreme(r.metrics[name] for r in records)
 
 
 def test_the_seconds_are_the_loops_own_and_not_the_consumers(monkeypatch):
@@ -215,7 +226,9 @@ def test_warm_up_rises_over_the_run_and_not_over_each_rollout():
     config = dataclasses.replace(SMALL, rollouts=3, minibatches=2, warmup_steps=4, learning_rate=4e-4)
     state = TrainingState.start(model, config)
     rates = []
-    for _ in training._run(state, tokenizer, config, SUMS, None):
+    steps = training._run(state, tokenizer, config, SUMS, None)
+    next(steps)  # started, without a record
+    for _ in steps:
         rates.append(state.optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([1e-4, 2e-4, 3e-4, 4e-4, 4e-4, 4e-4])
 
@@ -227,6 +240,25 @@ def test_each_estimator_of_the_kl_penalty_is_the_one_that_is_asked_for():
     losses = [last(kl_estimator=estimator) for estimator in ("k1", "k2", "k3")]
     assert len({round(loss, 6) for loss in losses}) == 3
     assert last() == losses[1]  # k2 is the default
+
+
+@pytest.mark.parametrize(
+    ("method", "average"),
+    [
+        ("grpo", lambda tokens, mask: (tokens.sum(dim=1) / mask.sum(dim=1)).mean()),
+        ("dapo", lambda tokens, mask: tokens.sum() / mask.sum()),
+        ("dr_grpo", lambda tokens, mask: (tokens.sum(dim=1) / SMALL.max_new_tokens).mean()),
+        ("luspo", lambda tokens, mask: tokens.sum(dim=1).mean()),
+    ],
+)
+def test_the_kl_penalty_is_averaged_over_tokens_as_the_methods_surrogate_is(method, average):
+    record = run(method=method, rollouts=1, minibatches=2, learning_rate=1e-3, kl_coefficient=10.0, **SPREAD)[1]
+    log_ratios, mask = record.log_ratios, record.completion_mask  # in the first rollout the sampler is the reference
+    objective = dataclasses.replace(SMALL, method=method).resolved_method().objective
+    policy = policy_loss(log_ratios, torch.zeros_like(log_ratios), record.advantages, mask, objective).loss
+    penalty = average(log_ratios.square() / 2, mask)
+    assert penalty > 0
+    assert record.metrics["loss"] - float(policy) == pytest.approx(10 * float(penalty), rel=1e-2)
 
 
 def test_the_gradient_is_scaled_down_to_the_norm_that_is_asked_for():
@@ -367,10 +399,27 @@ def test_in_bfloat16_the_first_ratios_are_exactly_1_and_later_ones_are_not(epoch
         assert largest == 0 if record.step == 0 else largest > 0
 
 
+def test_in_bfloat16_every_ratio_is_exactly_1_as_long_as_the_weights_stay():
+    for record in run(dtype="bfloat16", minibatches=2, epochs=2, learning_rate=1e-12):
+        assert not record.log_ratios.any()
+        assert record.metrics["blocked_fraction"] == 0
+
+
 def test_in_bfloat16_the_samplers_own_log_probs_would_give_other_ratios(monkeypatch):
     """Why they are computed again: the test above fails without it."""
     monkeypatch.setattr(training, "_recompute_logprobs", lambda model, rollout, minibatches, config: rollout)
     assert run(dtype="bfloat16", rollouts=1)[0].log_ratios.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_sampling_and_every_other_forward_pass_computes_in_the_type_that_is_asked_for(dtype):
+    model, tokenizer = load_base_model()
+    seen = set()
+    model.model.layers[0].mlp.down_proj.register_forward_hook(lambda module, args, output: seen.add(output.dtype))
+    records = fine_tune(model, tokenizer, dataclasses.replace(SMALL, dtype=dtype, kl_coefficient=1.0))
+    seen.clear()  # what was tried at the call is no part of the run
+    next(records)
+    assert seen == {getattr(torch, dtype)}
 
 
 def test_in_bfloat16_the_weights_and_the_numbers_stay_float32_and_it_learns_to_answer_shortly():
@@ -383,10 +432,13 @@ def test_in_bfloat16_the_weights_and_the_numbers_stay_float32_and_it_learns_to_a
     assert records[-1].metrics["reward_mean"] > 0.95
 
 
-def test_the_device_is_where_the_model_is_trained():
+@pytest.mark.parametrize(("device", "moves"), [("cpu", ["cpu"]), (None, [])])
+def test_the_model_is_moved_to_the_device_that_is_asked_for(monkeypatch, device, moves):
     model, tokenizer = load_base_model()
-    next(fine_tune(model, tokenizer, dataclasses.replace(SMALL, device="cpu")))
-    assert model.device.type == "cpu"
+    moved = []
+    monkeypatch.setattr(model, "to", moved.append)
+    fine_tune(model, tokenizer, dataclasses.replace(SMALL, device=device))
+    assert moved == moves
 
 
 def stopped(model, tokenizer, **options):
@@ -461,3 +513,13 @@ def test_a_broken_model_stops_the_run_before_its_first_step():
     records = fine_tune(model, tokenizer, SMALL)
     with pytest.raises(FloatingPointError, match="sampler's is not finite at rollout 0, before its first step"):
         next(records)
+
+
+def test_where_answers_earn_less_than_0_a_truncated_one_earns_what_it_would():
+    config = dataclasses.replace(SMALL, rollouts=1, max_new_tokens=4)
+    for sign in (-1.0, 1.0):
+        model, tokenizer = load_base_model()
+        record = next(fine_tune(model, tokenizer, config, reward_fn=lambda prompt, completion, sign=sign: sign))
+        kept = 1.0 if sign < 0 else 1 - record.metrics["truncated_fraction"]
+        assert 0 < record.metrics["truncated_fraction"] < 1
+        assert record.metrics["reward_mean"] == pytest.approx(sign * kept)

@@ -38,7 +38,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, every: int = 10) -> None:
-        if every < 1:
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ValueError(f"every is {every}: expected a whole number of rollouts from 1.")
         self.folder = Path(folder)
         self.every = every
@@ -65,6 +65,10 @@ class Checkpoints:
         return (
             f"The last good checkpoint is {whole[-1]}." if whole else f"There is no good checkpoint in {self.folder}."
         )
+
+    def holds(self, checkpoint: Path) -> bool:
+        """Whether a checkpoint lies in this folder."""
+        return Path(checkpoint).resolve().parent == self.folder.resolve()
 
     def require_empty(self) -> None:
         """Raises FileExistsError where an earlier run has left checkpoints."""

@@ -81,6 +81,8 @@ class FineTuneConfig:
         choices = {"kl_estimator": Estimator, "optimizer": OptimizerName, "dtype": ComputeType}
         for name, choice in choices.items():
             self._require(name, getattr(self, name) in get_args(choice), f"one of {', '.join(get_args(choice))}")
+        if self.group_size == 1 and not self.kl_coefficient:
+            raise ValueError("group_size is 1: expected at least 2, since an answer's advantage is over its group.")
         if self.minibatches > self.prompts:
             raise ValueError(
                 f"minibatches is {self.minibatches} with prompts {self.prompts}: groups stay whole, so expected at "

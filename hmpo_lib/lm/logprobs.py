@@ -17,14 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hmpo_lib.lm.head import head_statistics
-from hmpo_lib.lm.rollouts import (
-    Rollout,
-    attention_cache,
-    prompt_inputs,
-    require_eval,
-    require_kept,
-    select_rows,
-)
+from hmpo_lib.lm.requirements import attention_cache, prompt_inputs, require_eval, require_kept
+from hmpo_lib.lm.rollouts import Rollout, select_rows
 
 # A completion of less than this part of the longest one's length waits for the next pass.
 _LIKE_LENGTH = 0.5

@@ -44,15 +44,17 @@ def pretrain(
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     model.train()
-    for step in range(steps):
-        input_ids, attention_mask, labels = pretraining_batch(tokenizer, batch_size, generator)
-        loss = model(input_ids=input_ids, attention_mask=attention_mask, labels=labels).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        scheduler.step()
-        yield {"step": step, "loss": loss.item()}
-    model.eval()
+    try:
+        for step in range(steps):
+            input_ids, attention_mask, labels = pretraining_batch(tokenizer, batch_size, generator)
+            optimizer.zero_grad()  # before, since the caller may have left gradients behind
+            loss = model(input_ids=input_ids, attention_mask=attention_mask, labels=labels).loss
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            yield {"step": step, "loss": loss.item()}
+    finally:
+        model.eval()
 
 
 def pretraining_batch(

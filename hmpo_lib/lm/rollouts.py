@@ -5,15 +5,15 @@ after sampling every importance ratio is 1 (to rounding).
 """
 
 import copy
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.cache_utils import DynamicLayer
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from hmpo_lib.lm.model import check_special_tokens
+from hmpo_lib.lm.requirements import attention_cache, prompt_inputs, require_eval, require_kept
 
 # Finished rows leave the batch once they are this part of it: leaving copies the cache of all others.
 _FINISHED_PART = 0.1
@@ -95,6 +95,8 @@ def sample_completions(
         generator.seed()
     encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(device)
     prompt_ids, prompt_mask = encoded["input_ids"], encoded["attention_mask"].bool()
+    if not bool(prompt_mask.any(dim=1).all()):
+        raise ValueError("a prompt has no token: expected at least one to go on from; let empty ones begin with bos.")
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions is not None and positions > 0 and prompt_ids.shape[1] + max_new_tokens > positions:
         raise ValueError(
@@ -191,51 +193,9 @@ def draw(logits: Tensor, uniforms: Tensor, temperature: float) -> tuple[Tensor, 
     return token.squeeze(1), distribution.gather(1, token).squeeze(1)
 
 
-def prompt_inputs(prompt_ids: Tensor, prompt_mask: Tensor, cache: Cache) -> dict[str, Any]:
-    """What a model is called with to read left-padded prompts into a cache; sampling and scoring must do it alike."""
-    return {
-        "input_ids": prompt_ids,
-        "attention_mask": prompt_mask.long(),
-        "position_ids": (prompt_mask.cumsum(dim=1) - 1).clamp(min=0),
-        "past_key_values": cache,
-        "use_cache": True,
-    }
-
-
-def attention_cache(model: PreTrainedModel) -> Cache:
-    """An empty cache of keys and values.
-
-    Raises:
-        ValueError: the model keeps something else, such as a recurrent state, of which padding would be a part.
-    """
-    cache = DynamicCache(config=model.config)
-    if not all(isinstance(layer, DynamicLayer) for layer in cache.layers):
-        raise ValueError(_without_attention_cache(model))
-    return cache
-
-
-def require_kept(cache: Cache, tokens: int, model: PreTrainedModel) -> None:
-    """Raises ValueError where a model that has read ``tokens`` tokens has not left all of them in the cache."""
-    if not cache.layers or cache.get_seq_length() != tokens:
-        raise ValueError(_without_attention_cache(model))
-
-
-def _without_attention_cache(model: PreTrainedModel) -> str:
-    return (
-        f"{type(model).__name__} keeps no attention cache of all tokens: expected a model that does, such as Llama, "
-        "Qwen3 or GPT-2; state-space, recurrent and hybrid models are not supported."
-    )
-
-
 def select_rows(cache: Cache, rows: Tensor) -> Cache:
     """A cache of the given rows, each as often as it is named; gradients pass, and the given cache stays as it is."""
     selected = copy.copy(cache)
     selected.layers = [copy.copy(layer) for layer in cache.layers]
     selected.reorder_cache(rows)
     return selected
-
-
-def require_eval(model: PreTrainedModel) -> None:
-    """Refuses a model in training mode."""
-    if model.training:
-        raise ValueError("the model is in training mode: dropout would move every ratio off 1; call model.eval().")

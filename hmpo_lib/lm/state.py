@@ -59,6 +59,7 @@ class TrainingState:
         method = config.resolved_method()
         optimizer = make_optimizer(model, config)
         if isinstance(method.p_schedule, LearnableExponent):
+            method.p_schedule.reset()  # another run with the same config must be the same run
             optimizer.add_param_group({"params": method.p_schedule.parameters(), "lr": method.p_schedule.learning_rate})
         if isinstance(optimizer, QKClip):
             monitor: MaxLogitMonitor | None = optimizer.monitor

@@ -15,6 +15,7 @@ CHARACTERS = "0123456789+-*=(),"
 MAX_COMPLETION_LENGTH = 40  # tokens of the longest worked answer, eos included: (19+19=38,38+19=57,57+19=76,76+19=95)95
 
 _PROMPT = re.compile(r"\d+(\+\d+)+=")
+_MOST_DIGITS = 4300
 _COMPLETION = re.compile(r"(\([^()]*\))?(\d+)")
 
 
@@ -81,9 +82,12 @@ def sample_prompts(count: int, generator: torch.Generator) -> list[str]:
 
 
 def final_number(completion: str) -> int | None:
-    """The number a completion ends with, after at most one bracket of work; None where it is not of that form."""
+    """The number a completion ends with, after at most one bracket of work; None where it is not of that form.
+
+    Nor is a number of more digits than Python reads: a model in training may write anything.
+    """
     match = _COMPLETION.fullmatch(completion)
-    return int(match[2]) if match else None
+    return int(match[2]) if match and len(match[2]) <= _MOST_DIGITS else None
 
 
 def is_worked(completion: str) -> bool:

@@ -5,8 +5,9 @@ every step is on-policy, every ratio is 1, and the mean cannot matter; later min
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,9 @@ from hmpo_lib.advantages import group_advantages
 from hmpo_lib.lm.checkpoints import Checkpoints, load_checkpoint
 from hmpo_lib.lm.config import FineTuneConfig
 from hmpo_lib.lm.logprobs import token_logprobs
+from hmpo_lib.lm.model import check_special_tokens
 from hmpo_lib.lm.records import StepRecord
+from hmpo_lib.lm.requirements import attention_cache, require_eval, require_padding_without_effect
 from hmpo_lib.lm.rollouts import Rollout, sample_completions
 from hmpo_lib.lm.state import TrainingState
 from hmpo_lib.lm.surrogate import Surrogate, fault_in, offending_row, surrogate_loss
@@ -41,10 +44,11 @@ def fine_tune(
         tokenizer: its tokenizer.
         config: method, sizes, optimizer and seed. The same seed gives the same run on the same machine.
         sample_prompts: (count, generator) -> prompts; default: sums.
-        reward_fn: (prompt, completion) -> reward; default: 1 for the right number. A truncated completion earns 0,
-            whatever it says.
+        reward_fn: (prompt, completion) -> reward; default: 1 for the right number. A truncated completion earns
+            nothing above 0, whatever it says.
         checkpoints: where to keep the run's state; None: nowhere.
-        resume_from: a checkpoint, such as ``checkpoints.latest()``; later ones are removed. With everything else as it
+        resume_from: a checkpoint, such as ``checkpoints.latest()``; later ones are removed. (One of another folder
+            than that of ``checkpoints`` begins a copy of the run there.) With everything else as it
             was given before, on the same machine with as many threads, the run goes on from there, bit for bit as if
             it had never stopped.
 
@@ -56,8 +60,12 @@ def fine_tune(
         FloatingPointError: a reward, log-probability, loss or gradient that is not finite. The weights are those
             before the step.
     """
-    if checkpoints is not None and resume_from is None:
+    if checkpoints is not None and not (resume_from and checkpoints.holds(resume_from)):
         checkpoints.require_empty()
+    require_eval(model)
+    check_special_tokens(tokenizer)
+    attention_cache(model)
+    require_padding_without_effect(model, tokenizer)
     state = TrainingState.start(model, config)
     try:
         if resume_from is not None:
@@ -68,7 +76,9 @@ def fine_tune(
         state.release()
         raise
     # What cannot work has been said by now, at the call; the rest happens as the records are asked for.
-    return _run(state, tokenizer, config, Task(sample_prompts, reward_fn), checkpoints)
+    records = _run(state, tokenizer, config, Task(sample_prompts, reward_fn), checkpoints)
+    next(records)  # into its `try`: a generator that was never started would not run its `finally`
+    return records
 
 
 def _run(
@@ -77,8 +87,9 @@ def _run(
     config: FineTuneConfig,
     task: Task,
     checkpoints: Checkpoints | None,
-) -> Iterator[StepRecord]:
+) -> Iterator[Any]:
     try:
+        yield None
         while state.rollouts_done < config.rollouts:
             yield from _one_rollout(state, tokenizer, config, task)
             state.rollouts_done += 1
@@ -112,10 +123,13 @@ def _one_rollout(
     advantages = group_advantages(rewards, config.group_size, scale=state.method.advantage_scale)
     summary = _summarize(rollout, rewards, config.group_size)
     minibatches = list(_minibatches(config, state.prompt_generator))
+    rollouts = [rollout] * config.epochs
     if config.dtype == "bfloat16":
-        rollout = _recompute_logprobs(state.model, rollout, minibatches[: config.minibatches], config)
+        groupings = zip(*[iter(minibatches)] * config.minibatches, strict=True)
+        rollouts = [_recompute_logprobs(state.model, rollout, grouping, config) for grouping in groupings]
     for step, rows in enumerate(minibatches):
-        part, part_advantages = rollout.select(rows.to(state.model.device)), advantages[rows].to(state.model.device)
+        part = rollouts[step // config.minibatches].select(rows.to(state.model.device))
+        part_advantages = advantages[rows].to(state.model.device)
         asked = [prompts[row // config.group_size] for row in rows.tolist()]
         result, metrics, max_logits = _optimizer_step(state, part, part_advantages, config, step, asked)
         seconds += time.perf_counter() - resumed
@@ -151,7 +165,9 @@ def _require_finite(rollout: Rollout, prompts: list[str], index: int) -> None:
 def _score(prompts: list[str], rollout: Rollout, group_size: int, task: Task, index: int) -> Tensor:
     repeated = [prompt for prompt in prompts for _ in range(group_size)]
     pairs = list(zip(repeated, rollout.texts, strict=True))
-    rewards = torch.tensor([float(task.reward_fn(*pair)) for pair in pairs]).masked_fill(rollout.truncated.cpu(), 0.0)
+    rewards = torch.tensor([float(task.reward_fn(*pair)) for pair in pairs])
+    # Not 0 for all of them: where answers earn less than 0, never to end one would be the best answer.
+    rewards = torch.where(rollout.truncated.cpu(), rewards.clamp(max=0), rewards)
     is_finite = rewards.isfinite()
     if not bool(is_finite.all()):
         first = int(is_finite.int().argmin())
@@ -183,7 +199,7 @@ def _minibatches(config: FineTuneConfig, generator: torch.Generator) -> Iterator
 
 @torch.no_grad()
 def _recompute_logprobs(
-    model: PreTrainedModel, rollout: Rollout, minibatches: list[Tensor], config: FineTuneConfig
+    model: PreTrainedModel, rollout: Rollout, minibatches: Sequence[Tensor], config: FineTuneConfig
 ) -> Rollout:
     """The rollout with the log-probs of a plain forward pass over each minibatch in place of the sampler's.
 
@@ -203,7 +219,9 @@ def _optimizer_step(
 ) -> tuple[Surrogate, dict[str, float], dict[str, Tensor]]:
     """One step on a minibatch: what it minimized, its metrics, and the attention logits it saw."""
     state.set_learning_rates(state.rollouts_done * config.steps_per_rollout + step, config.warmup_steps)
-    state.optimizer.zero_grad()  # before, since the caller's own backward() may have left gradients behind
+    # Before, since the caller's own backward() may have left gradients behind; in weights that are frozen by now, too.
+    state.model.zero_grad()
+    state.optimizer.zero_grad()
     if state.monitor is not None:
         state.monitor.reset()  # and the caller's own forward pass logits
     # Enabled here, not around the loop: a generator must not leave the caller's gradient mode changed.

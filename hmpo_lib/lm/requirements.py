@@ -1,0 +1,80 @@
+"""What sampling and scoring ask of a model, and the refusal of one that would be read wrongly."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+
+def prompt_inputs(prompt_ids: Tensor, prompt_mask: Tensor, cache: Cache) -> dict[str, Any]:
+    """What a model is called with to read left-padded prompts into a cache; sampling and scoring must do it alike."""
+    return {
+        "input_ids": prompt_ids,
+        "attention_mask": prompt_mask.long(),
+        "position_ids": (prompt_mask.cumsum(dim=1) - 1).clamp(min=0),
+        "past_key_values": cache,
+        "use_cache": True,
+    }
+
+
+def attention_cache(model: PreTrainedModel) -> Cache:
+    """An empty cache of keys and values.
+
+    Raises:
+        ValueError: the model keeps something else, such as a recurrent state, of which padding would be a part.
+    """
+    cache = DynamicCache(config=model.config)
+    # By the very class: a layer that keeps a recurrent state besides is a DynamicLayer too.
+    if not all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers):
+        raise ValueError(_without_attention_cache(model))
+    return cache
+
+
+def require_kept(cache: Cache, tokens: int, model: PreTrainedModel) -> None:
+    """Raises ValueError where a model that has read ``tokens`` tokens has not left all of them in the cache."""
+    if not cache.layers or cache.get_seq_length() != tokens:
+        raise ValueError(_without_attention_cache(model))
+
+
+def _without_attention_cache(model: PreTrainedModel) -> str:
+    return (
+        f"{type(model).__name__} keeps no attention cache of all tokens: expected a model that does, such as Llama, "
+        "Qwen3 or GPT-2; state-space, recurrent and hybrid models are not supported."
+    )
+
+
+def require_eval(model: PreTrainedModel) -> None:
+    """Refuses a model in training mode, or with a module in it that was put in after ``eval()``."""
+    for name, module in model.named_modules():
+        if module.training:
+            raise ValueError(
+                f"{name or 'the model'} is in training mode: dropout would move every ratio off 1; call model.eval()."
+            )
+
+
+@torch.no_grad()
+def require_padding_without_effect(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ValueError where left padding, with its mask and position ids, changes what a model makes of a prompt.
+
+    Some models have rules of their own for positions (BART, RoBERTa): among longer prompts a prompt would be read
+    otherwise than alone, and ratios would not begin at 1. Looked at in float32 only; rounding hides it in fewer bits.
+    """
+    special = set(tokenizer.all_special_ids)
+    known = range(model.get_input_embeddings().num_embeddings)
+    ids = [index for index in known if index not in special][:4]
+    if len(ids) < 2 or model.dtype != torch.float32:
+        return
+    alone = torch.tensor([ids], device=model.device)
+    padded = F.pad(alone, (3, 0), value=tokenizer.pad_token_id)
+    mask = F.pad(torch.ones_like(alone), (3, 0)).bool()
+    expected = model(input_ids=alone, use_cache=False).logits[0, -1]
+    got = model(**prompt_inputs(padded, mask, attention_cache(model))).logits[0, -1]
+    if bool((got - expected).abs().max() > 1e-3 * expected.abs().max().clamp(min=1)):
+        raise ValueError(
+            f"{type(model).__name__} reads a padded prompt otherwise than the prompt alone (logits differ by "
+            f"{(got - expected).abs().max():.2g}): expected a model that takes position_ids and an attention mask, "
+            "such as Llama, Qwen3 or GPT-2; it is not supported."
+        )
