@@ -107,6 +107,14 @@ def test_a_disabled_monitor_sees_nothing():
         monitor.max_logits()
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_loaded_monitor_is_enabled_where_the_saved_one_was(enabled):
+    saved, loaded = MaxLogitMonitor(tiny_model("llama")), MaxLogitMonitor(tiny_model("llama"))
+    saved.enabled, loaded.enabled = enabled, not enabled
+    loaded.load_state_dict(saved.state_dict())
+    assert loaded.enabled is enabled
+
+
 def test_micro_batches_give_the_maximum_of_the_batch():
     model, batch = tiny_model("llama_gqa"), tiny_batch()
     monitor = MaxLogitMonitor(model)
@@ -390,11 +398,37 @@ def test_attention_that_shows_no_logits_is_refused():
         MaxLogitMonitor(model)
 
 
-def test_logits_with_a_bias_by_position_are_refused_when_they_are_seen():
+@pytest.mark.parametrize("measure", ["max_logit", "norm_bound"])
+def test_logits_with_a_bias_by_position_are_refused(measure):
     model = t.T5EncoderModel(t.T5Config(vocab_size=13, d_model=16, d_kv=4, d_ff=24, num_layers=1, num_heads=4))
+    with pytest.raises(ValueError, match=r"SelfAttention .T5Attention. adds a position bias to its logits"):
+        MaxLogitMonitor(model, measure=measure)
+
+
+def test_the_bound_by_norms_holds_where_logits_are_not_scaled():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 13, "hidden_size": 16, "num_layers": 1, "num_heads": 4, "intermediate_size": 24}
+    model = t.GPTNeoForCausalLM(t.GPTNeoConfig(**sizes, attention_types=[[["global"], 1]])).double().eval()
+    attention = model.transformer.h[0].attn.attention
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(0.0, 0.5)
+        attention.k_proj.weight.copy_(attention.q_proj.weight)  # a token's own logit is the product of both norms
+    monitor = MaxLogitMonitor(model, measure="norm_bound")
+    model(input_ids=tiny_batch()["input_ids"])
+    (bound,) = monitor.norm_bounds().values()
+    monitor.remove()
+    (largest,) = softmax_maxima(model, {"input_ids": tiny_batch()["input_ids"]})
+    assert (bound >= largest * (1 - 1e-6)).all()  # this model multiplies in float32
+    assert (bound < 1.5 * largest).all()
+
+
+@pytest.mark.parametrize("name", ["position_bias", "softcap", "s_aux"])
+def test_logits_that_more_than_q_and_k_decides_are_refused_when_they_are_seen(name):
+    model = tiny_model("llama")
     MaxLogitMonitor(model)
-    with pytest.raises(ValueError, match="SelfAttention passes its attention a position_bias"):
-        model(input_ids=tiny_batch()["input_ids"])
+    with pytest.raises(ValueError, match=f"self_attn passes its attention a {name}: expected logits of q and k alone"):
+        model(**tiny_batch(), **{name: torch.ones(4)})
 
 
 def test_a_module_that_does_not_say_its_heads_is_refused():

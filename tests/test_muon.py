@@ -220,6 +220,19 @@ def test_a_saved_and_loaded_optimizer_goes_on_bit_for_bit(family, tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
 
 
+def test_a_copy_together_with_its_model_makes_the_same_steps():
+    model = tiny_model("llama")
+    optimizer = MuonAdamW(model, **OPTIONS)
+    gradients(model, 0)
+    optimizer.step()
+    other, copied = copy.deepcopy((model, optimizer))
+    for one in (model, other):
+        gradients(one, 1)
+    optimizer.step()
+    copied.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
 def test_a_group_that_is_added_later_is_adamws():
     optimizer = MuonAdamW(tiny_model("llama"))
     extra, twin = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))

@@ -212,9 +212,19 @@ def test_gamma_comes_from_all_forward_passes_since_the_last_step():
 
 def test_a_step_without_a_forward_pass_is_an_error():
     model = tiny_model("llama")
-    optimizer = clip_once(model, 100.0)
+    optimizer = QKClip(torch.optim.SGD(model.parameters(), lr=0.1), model)
+    backward(model, tiny_batch())
+    optimizer.step()
+    before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match=r"no attention logits were captured in model.layers.0.self_attn"):
         optimizer.step()
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())  # nothing has moved
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
+def test_copying_is_refused_with_what_to_do(copied):
+    with pytest.raises(TypeError, match=r"a QKClip watches its model.*give it this one's state_dict"):
+        copied(clip_once(tiny_model("llama"), 100.0))
 
 
 def test_infinite_logits_are_an_error():

@@ -184,6 +184,8 @@ def _refusal(module: nn.Module, layout: Layout | None) -> str | None:
         return "caps its logits (attn_logit_softcapping): they are bounded already; use the optimizer without QK-Clip."
     if getattr(module, "sinks", None) is not None:
         return "has attention sinks, logits without a query and a key, which no scaling of q and k reaches."
+    if hasattr(module, "has_relative_attention_bias"):
+        return "adds a position bias to its logits (T5), which no scaling of q and k reaches."
     if getattr(config, "clip_qkv", None):
         return "clamps q and k (clip_qkv): its logits do not scale with the weights."
     if layout is None:
@@ -209,6 +211,8 @@ def _head_size(module: nn.Module, default: int) -> int:
 
 
 def _scaling(module: nn.Module, size: int) -> float:
+    if type(module).__name__ == "GPTNeoSelfAttention":  # does not scale, and has no attribute that says so
+        return 1.0
     scaling = getattr(module, "scaling", None)
     return float(scaling) if isinstance(scaling, int | float) else size**-0.5
 

@@ -137,6 +137,9 @@ class MuonAdamW(torch.optim.Optimizer):
         }
         super().__init__([muon_group, {"params": rest}], defaults)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_matrices": self._matrices}
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of both; returns what the closure returned."""

@@ -99,17 +99,25 @@ class QKClip(torch.optim.Optimizer):
         self.history: deque[ClipRecord] = deque(maxlen=KEPT_RECORDS)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "optimizer":  # not there yet: while unpickling
+        if name == "optimizer":  # not there yet
             raise AttributeError(name)
         return getattr(self.optimizer, name)
+
+    def __getstate__(self) -> Any:
+        raise TypeError(
+            f"a {type(self).__name__} watches its model, and a copy of it would watch none: expected no copying or "
+            "pickling; make a new one over the copied model, and give it this one's state_dict."
+        )
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """The optimizer's step, then the clip; returns what the closure returned.
 
         Raises:
-            ValueError: no forward pass with gradients since the last step.
+            ValueError: no forward pass with gradients since the last step; nothing has moved then.
             FloatingPointError: a logit is infinite or nan.
         """
+        if closure is None and self.monitor.enabled:
+            self.monitor.measured()
         loss = self.optimizer.step() if closure is None else self.optimizer.step(closure)
         if self.monitor.enabled:
             self._clip()
