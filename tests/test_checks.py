@@ -190,6 +190,7 @@ def test_name_without_an_exercise_lists_those_there_are():
     [
         (1, 1.0), (True, torch.tensor(True)), (0.33333334, 1 / 3), ((1, 2), [1.0, 2.0]), (torch.tensor([0.1]), [0.1]),
         (np.array([[1, 2]]), [(1, 2)]), ("a", "a"), (math.inf, math.inf), (1e-9, 0.0), ([torch.tensor(1)], (1,)),
+        (math.nan, math.nan),
     ],
 )  # fmt: skip
 def test_these_agree(given, expected):
@@ -199,7 +200,8 @@ def test_these_agree(given, expected):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (1.001, 1.0), (math.nan, math.nan), ([1, 2], [1]), ([1], [1, 2]), ([1], 1), ("1", 1), (None, 0), (0.01, 0.0),
+        (1.001, 1.0), (math.nan, 1.0), (1.0, math.nan), (math.nan, math.inf), ([1, 2], [1]), ([1], [1, 2]), ([1], 1),
+            ("1", 1), (None, 0), (0.01, 0.0),
         (-1.0, 1.0), ([1, [2]], [1, [3]]), (math.inf, -math.inf), ("a", "A"),
     ],
 )  # fmt: skip

@@ -82,7 +82,7 @@ def test_caption_gives_the_range_and_the_cosine():
     view = view_schulz({"the identity": torch.eye(4)}, "the identity", "classical", 1)
     assert view.before == (0.5,) * 4
     assert schulz_caption(view).endswith(
-        "lay between 0.5 and 0.50 and lie between 0.69 and 0.69; cosine with U Vᵀ 1.000."
+        "lay between 0.5 and 0.5 and lie between 0.688 and 0.688; cosine with U Vᵀ 1.000."
     )
 
 

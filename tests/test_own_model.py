@@ -35,6 +35,8 @@ def test_each_measure_has_its_own_numbers():
     assert [i.mean for i in score.before] == pytest.approx([float(e.score.mean()) for e in before])
     assert [i.mean for i in worked.after] == pytest.approx([float(e.worked.mean()) for e in after])
     assert all(math.isfinite(i.half) for i in (*score.before, *worked.after))
+    assert [len(means) for means in score.others] == [1, 1, 1]
+    assert [mean for means in worked.others for mean in means] == [i.mean for i in worked.before]  # of run 1
 
 
 def test_panel_shows_both_measures_of_every_run(sweep):

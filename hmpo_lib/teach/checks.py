@@ -180,13 +180,14 @@ def plain(value: Any) -> Any:
 def same(given: Any, expected: Any) -> bool:
     """Whether two pieces of plain data agree, numbers within the tolerance.
 
-    >>> same([0.333333, "a"], [1 / 3, "a"]), same(0.333, 1 / 3)
-    (True, False)
+    >>> same([0.333333, "a"], [1 / 3, "a"]), same(0.333, 1 / 3), same(math.nan, math.nan), same(math.nan, 1.0)
+    (True, False, True, False)
     """
     if isinstance(given, list) and isinstance(expected, list):
         return len(given) == len(expected) and all(map(same, given, expected))
     if isinstance(given, int | float) and isinstance(expected, int | float):
-        return math.isclose(given, expected, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+        both_nan = math.isnan(given) and math.isnan(expected)  # as a known mistake may give
+        return both_nan or math.isclose(given, expected, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
     return bool(given == expected)
 
 

@@ -101,7 +101,7 @@ def newton_schulz(G, steps, a, b, c):
         (W_K, W_Q, numbers(1.0, 2.0, 3.0, 4.0), 100.0),
     ],
     mistakes={
-        "Query and key each got the whole γ, so that the logits shrink by γ². Take its root for each.": (
+        "A product of q and k gets both factors, so that the logits shrink by γ². Take the root of γ for each.": (
             lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, factor(S_max, tau), 1, 1)
         ),
         "Only the query is scaled, by √γ, so that the logits shrink by √γ alone. The key takes the other root.": (
@@ -118,6 +118,12 @@ def newton_schulz(G, steps, a, b, c):
         ),
         "Heads below the threshold are made larger. γ is never above 1.": (
             lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, tau / S_max.abs())
+        ),
+        "A negative S_max makes τ/S_max negative, and its root is no number (nan). Such a head is no danger: γ = 1.": (
+            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, (tau / S_max).clamp(max=1))
+        ),
+        "Two things: query and key get the root of γ each; and where S_max is negative, γ is 1 as well.": (
+            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, (tau / S_max).clamp(max=1), 1, 1)
         ),
         "A largest logit far below 0 is no danger: there, too, γ is 1. Do not take absolute values.": (
             lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, factor(S_max.abs(), tau))

@@ -133,7 +133,7 @@ def draw_ratio_histograms(
     for plot, (place, title, limit, colour) in zip(axes, looks, strict=True):
         edges = bin_edges(limit, BINS)
         bounds = (objective.clip_range or ()) if objective.clip == place else ()
-        label = f"{xlabel} (dotted: clip)".strip() if bounds else xlabel
+        label = "; ".join(filter(None, ["dotted: clip" if bounds else xlabel, "end bars: beyond"]))
         tidy_axes(plot, title=title, xlabel=label, xlim=(edges[0], edges[-1]))
         plot.set(xscale="log", yscale="log", ylim=(SMALLEST_SHARE, 1.6))
         label_ticks(plot, ratio_ticks(limit), axis="x")
@@ -162,7 +162,7 @@ def _draw_ratios(canvas: Canvas, axes: list[Any], objective: Objective) -> Calla
 
 
 def _draw_logits(canvas: Canvas, axes: Any, config: FineTuneConfig) -> Callable[[LiveView], None]:
-    title = "Largest logit a head"
+    title = "Largest logit per head"
     tidy_axes(axes, title=title, xlabel="rollout", xlim=_rollouts_axis(config.rollouts), ylim=(0, LARGEST_LOGIT))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     heads = canvas.animate(axes.add_collection(LineCollection([], linewidth=1.4), autolim=False))

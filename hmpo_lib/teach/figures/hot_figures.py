@@ -17,11 +17,15 @@ FINAL_LIMITS = (0.85, 1.85)
 
 
 def _head_lines(canvas: Canvas, axes: Any) -> list[Any]:
-    """A line for each head: the layer by colour, the head by dashes."""
+    """A line for each head: the layer by colour and width, the head by dashes."""
     lines = []
     for head in range(HEADS):
         layer, place = divmod(head, HEADS // 2)
-        look = {"color": (BLUE, VERMILLION)[layer], "linestyle": ("-", "--", "-.", ":")[place], "linewidth": 1.5}
+        look = {
+            "color": (BLUE, VERMILLION)[layer],
+            "linestyle": ("-", "--", "-.", ":")[place],
+            "linewidth": (1.1, 2.4)[layer],
+        }
         label = f"layer {layer + 1}" if place == 0 else None
         lines.append(canvas.animate(axes.plot([], [], label=label, **look)[0]))
     return lines

@@ -89,8 +89,8 @@ def schulz_caption(view: SchulzView) -> str:
     name = {"Jordan": "Jordan's coefficients"}.get(view.schedule, f"the {view.schedule} coefficients")
     return (
         f"{view.steps} {'step' if view.steps == 1 else 'steps'} with {name}, {view.matrix}: the {len(view.before)} "
-        f"singular values lay between {min(view.before):.1g} and {max(view.before):.2f} and lie between "
-        f"{min(view.after):.2g} and {max(view.after):.2f}; cosine with U Vᵀ {view.cosine:.3f}."
+        f"singular values lay between {min(view.before):.3g} and {max(view.before):.3g} and lie between "
+        f"{min(view.after):.3g} and {max(view.after):.3g}; cosine with U Vᵀ {view.cosine:.3f}."
     )
 
 
@@ -137,7 +137,7 @@ def newton_schulz_explorer(matrices: Mapping[str, Tensor]) -> Panel[SchulzView]:
         new.set_data(range(1, number + 1), view.after)
 
     controls: dict[str, Any] = {
-        "steps": slider(widgets.IntSlider, "steps", value=0, min=0, max=MOST_STEPS),
+        "steps": slider(widgets.IntSlider, "steps", value=10, min=0, max=MOST_STEPS),
         "schedule": widgets.ToggleButtons(options=list(SCHEDULES)),
         "matrix": widgets.ToggleButtons(options=list(matrices), style={"button_width": "14em"}),
     }

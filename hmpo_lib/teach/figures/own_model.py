@@ -50,28 +50,31 @@ def interval(values: Tensor) -> Interval:
 
 @dataclass(frozen=True)
 class TransferView:
-    """Before and after one run, kind by kind, for one measure."""
+    """Before and after one run, kind by kind, for one measure; and the means after all the other runs."""
 
     run: int
     measure: str
     kinds: list[str]
     before: list[Interval]
     after: list[Interval]
+    others: list[list[float]]  # kinds, other runs
 
 
 def view_transfer(before: Sequence[Exam], runs: Sequence[Sequence[Exam]], run: int, measure: str) -> TransferView:
     """Both models' means and intervals on the same problems; runs are counted from 1."""
     after = runs[run - 1]
     assert [exam.kind for exam in before] == [exam.kind for exam in after]
-    intervals = [[interval(getattr(exam, measure)) for exam in exams] for exams in (before, after)]
-    return TransferView(run, measure, [exam.kind for exam in before], *intervals)
+    old, new = ([interval(getattr(exam, measure)) for exam in exams] for exams in (before, after))
+    rest = [exams for index, exams in enumerate(runs, start=1) if index != run]
+    others = [[interval(getattr(exams[k], measure)).mean for exams in rest] for k in range(len(before))]
+    return TransferView(run, measure, [exam.kind for exam in before], old, new, others)
 
 
 def transfer_caption(view: TransferView) -> str:
     """Every mean, before and after."""
     changes = zip(view.kinds, view.before, view.after, strict=True)
     numbers = "; ".join(f"{kind} {b.mean:.2f} → {a.mean:.2f} ± {a.half:.2f}" for kind, b, a in changes)
-    return f"{TITLES[view.measure]}, before → after run {view.run}: {numbers}."
+    return f"{TITLES[view.measure]}, before → after run {view.run}: {numbers}. Small marks: after the other runs."
 
 
 def transfer_alt(view: TransferView) -> str:
@@ -80,7 +83,8 @@ def transfer_alt(view: TransferView) -> str:
     rows = "; ".join(
         f"{kind}: {b.mean:.2f} (interval {b.mean - b.half:.2f} to {b.mean + b.half:.2f}) before, "
         f"{a.mean:.2f} ({a.mean - a.half:.2f} to {a.mean + a.half:.2f}) after"
-        for kind, b, a in changes
+        + (f", {' and '.join(f'{mean:.2f}' for mean in others)} after the other runs" if others else "")
+        for (kind, b, a), others in zip(changes, view.others, strict=True)
     )
     return (
         f"{TITLES[view.measure]} before and after run {view.run}: a row for each kind of problem, two marks with "
@@ -96,10 +100,11 @@ def transfer_panel(before: Sequence[Exam], runs: Sequence[Sequence[Exam]]) -> Pa
         runs: of each model that was trained, as many.
     """
     kinds, count = [exam.kind for exam in before], len(before)
-    canvas = Canvas(760, 90 + 55 * count)
-    bottom = 50 / canvas.height
+    canvas = Canvas(760, 105 + 55 * count)
+    bottom = 65 / canvas.height
     axes = canvas.figure.add_axes((0.27, bottom, 0.705, 1 - bottom - 40 / canvas.height))
-    tidy_axes(axes, title="Before and after, with 95 % intervals", xlim=(-0.03, 1.03), ylim=(-0.6, count - 0.2))
+    title, xlabel = "Before and after, with 95 % intervals", "share of the answers, or mean score"
+    tidy_axes(axes, title=title, xlabel=xlabel, xlim=(-0.03, 1.03), ylim=(-0.6, count - 0.2))
     label_ticks(axes, range(count - 1, -1, -1), kinds)
     looks = {"before": (GREY, "o", "white", 0.12), "after": (BLUE, "s", BLUE, -0.12)}
     marks, bars = {}, {}
@@ -108,7 +113,10 @@ def transfer_panel(before: Sequence[Exam], runs: Sequence[Sequence[Exam]]) -> Pa
             axes.plot([], [], marker, color=colour, markerfacecolor=face, markersize=8, label=name)[0]
         )
         bars[name] = [canvas.animate(axes.plot([], [], color=colour, linewidth=2)[0]) for _ in kinds]
-    axes.legend(loc="upper right", ncols=2, fontsize=9, frameon=False, bbox_to_anchor=(1, 1.13), borderaxespad=0)
+    others = canvas.animate(
+        axes.plot([], [], "s", color=BLUE, markerfacecolor="white", markersize=4, label="after the other runs")[0]
+    )
+    axes.legend(loc="lower right", fontsize=9, frameon=False)
 
     def draw(view: TransferView) -> None:
         for name, intervals in (("before", view.before), ("after", view.after)):
@@ -116,6 +124,8 @@ def transfer_panel(before: Sequence[Exam], runs: Sequence[Sequence[Exam]]) -> Pa
             marks[name].set_data([i.mean for i in intervals], heights)
             for bar, i, height in zip(bars[name], intervals, heights, strict=True):
                 bar.set_data([i.mean - i.half, i.mean + i.half], [height, height])
+        rows = [(mean, count - 1 - row - 0.34) for row, means in enumerate(view.others) for mean in means]
+        others.set_data([mean for mean, _ in rows], [height for _, height in rows])
 
     measure = widgets.ToggleButtons(options=[(TITLES[name], name) for name in MEASURES], style={"button_width": "auto"})
     return Panel(

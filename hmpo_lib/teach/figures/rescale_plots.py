@@ -105,7 +105,7 @@ def rescale_explorer(layer: Any, x: Tensor, *, threshold: float = 12.0) -> Panel
     new[0].set_label("after")
     line = canvas.animate(bars.plot([], [], color=BLACK, linewidth=1, label="τ")[0])
     bars.legend(handles=[old, new[0], line], loc="upper right", ncols=3, fontsize=9, frameon=False, borderaxespad=0.1)
-    maps = [_draw_map(canvas, left, title, time) for left, title in ((0.53, "before"), (0.775, "after"))]
+    maps = [_draw_map(canvas, left, turn, time) for left, turn in ((0.53, "before"), (0.775, "after"))]
 
     def draw(view: RescaleView) -> None:
         old.set_data(places, view.before)
@@ -113,7 +113,7 @@ def rescale_explorer(layer: Any, x: Tensor, *, threshold: float = 12.0) -> Panel
             bar.set_height(max(value, 0.0))
         line.set_data([0.4, heads + 0.6], [view.threshold] * 2)
         for show, weights in zip(maps, (view.weights_before, view.weights_after), strict=True):
-            show(weights)
+            show(view.head, weights)
 
     top = 1.0 + round(1.1 * highest)
     controls = {
@@ -124,16 +124,21 @@ def rescale_explorer(layer: Any, x: Tensor, *, threshold: float = 12.0) -> Panel
     return Panel(controls, compute, canvas, draw=draw, caption=rescale_caption, alt=rescale_alt)
 
 
-def _draw_map(canvas: Canvas, left: float, title: str, time: int) -> Callable[[Tensor], None]:
+def _draw_map(canvas: Canvas, left: float, turn: str, time: int) -> Callable[[int, Tensor], None]:
     """A map of weights ``[queries, keys]``, from white for 0 to dark for 1."""
     axes = canvas.figure.add_axes((left, 0.185, 0.21, 0.7))
-    axes.set_title(f"Attention {title}", loc="left", fontsize=10, fontweight="bold")
+    title = canvas.animate(axes.set_title("", loc="left", fontsize=10, fontweight="bold"))
     axes.set_xlabel("key", fontsize=10)
     ticks = range(time)
     label_ticks(axes, ticks, [str(t + 1) for t in ticks], axis="x")
     label_ticks(axes, ticks, [str(t + 1) for t in ticks])
-    if title == "before":
+    if turn == "before":
         axes.set_ylabel("query", fontsize=10)
     image = axes.imshow(torch.zeros(time, time).numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     canvas.animate(image)
-    return lambda weights: image.set_data(weights.numpy())
+
+    def show(head: int, weights: Tensor) -> None:
+        title.set_text(f"Head {head + 1} {turn}")
+        image.set_data(weights.numpy())
+
+    return show
