@@ -262,12 +262,20 @@ DECODER = {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "de
 
 
 @pytest.mark.parametrize(
-    "config", [t.RobertaConfig(**OLDER, **ENCODER, is_decoder=True), t.BartConfig(**OLDER, **DECODER)]
+    ("config", "reads"),
+    [
+        (t.RobertaConfig(**OLDER, **ENCODER, is_decoder=True), "a padded prompt otherwise than the prompt alone"),
+        (t.BartConfig(**OLDER, **DECODER), "a padded prompt otherwise than the prompt alone"),
+        (t.BertConfig(**OLDER, **ENCODER), "the beginning of a prompt otherwise than without what follows"),
+    ],
 )
-def test_a_model_with_rules_of_its_own_for_positions_is_refused_at_the_call(config):
+def test_a_model_that_reads_ahead_or_has_its_own_positions_is_refused_at_the_call(config, reads):
     torch.manual_seed(0)
     model = t.AutoModelForCausalLM.from_config(config).eval()
-    with pytest.raises(ValueError, match="reads a padded prompt otherwise than the prompt alone"):
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(5)  # the initial weights are so small that hardly anything depends on them
+    with pytest.raises(ValueError, match=f"reads {reads}"):
         fine_tune(model, make_tokenizer(), FineTuneConfig())
 
 

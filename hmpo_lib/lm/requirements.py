@@ -56,11 +56,11 @@ def require_eval(model: PreTrainedModel) -> None:
 
 
 @torch.no_grad()
-def require_padding_without_effect(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ValueError where left padding, with its mask and position ids, changes what a model makes of a prompt.
+def require_causal_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ValueError where a model reads ahead, or reads a left-padded prompt otherwise than the prompt alone.
 
-    Some models have rules of their own for positions (BART, RoBERTa): among longer prompts a prompt would be read
-    otherwise than alone, and ratios would not begin at 1. Looked at in float32 only; rounding hides it in fewer bits.
+    BERT reads ahead unless told not to, and some models have rules of their own for positions (BART, RoBERTa): ratios
+    would not begin at 1. Looked at in float32 only; rounding hides it in fewer bits.
     """
     special = set(tokenizer.all_special_ids)
     known = range(model.get_input_embeddings().num_embeddings)
@@ -70,11 +70,16 @@ def require_padding_without_effect(model: PreTrainedModel, tokenizer: PreTrained
     alone = torch.tensor([ids], device=model.device)
     padded = F.pad(alone, (3, 0), value=tokenizer.pad_token_id)
     mask = F.pad(torch.ones_like(alone), (3, 0)).bool()
-    expected = model(input_ids=alone, use_cache=False).logits[0, -1]
-    got = model(**prompt_inputs(padded, mask, attention_cache(model))).logits[0, -1]
-    if bool((got - expected).abs().max() > 1e-3 * expected.abs().max().clamp(min=1)):
-        raise ValueError(
-            f"{type(model).__name__} reads a padded prompt otherwise than the prompt alone (logits differ by "
-            f"{(got - expected).abs().max():.2g}): expected a model that takes position_ids and an attention mask, "
-            "such as Llama, Qwen3 or GPT-2; it is not supported."
-        )
+    expected = model(input_ids=alone, use_cache=False).logits[0]
+    begun = model(input_ids=alone[:, :-1], use_cache=False).logits[0]
+    beside_longer = model(**prompt_inputs(padded, mask, attention_cache(model))).logits[0, 3:]
+    for got, what in (
+        (begun, "the beginning of a prompt otherwise than without what follows"),
+        (beside_longer, "a padded prompt otherwise than the prompt alone"),
+    ):
+        difference = (got - expected[: len(got)]).abs().max()
+        if bool(difference > 1e-3 * expected.abs().max().clamp(min=1)):
+            raise ValueError(
+                f"{type(model).__name__} reads {what} (logits differ by {difference:.2g}): expected a causal model "
+                "that takes position_ids and an attention mask, such as Llama, Qwen3 or GPT-2; it is not supported."
+            )

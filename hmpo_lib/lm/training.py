@@ -19,7 +19,7 @@ from hmpo_lib.lm.config import FineTuneConfig
 from hmpo_lib.lm.logprobs import token_logprobs
 from hmpo_lib.lm.model import check_special_tokens
 from hmpo_lib.lm.records import StepRecord
-from hmpo_lib.lm.requirements import attention_cache, require_eval, require_padding_without_effect
+from hmpo_lib.lm.requirements import attention_cache, require_causal_reading, require_eval
 from hmpo_lib.lm.rollouts import Rollout, sample_completions
 from hmpo_lib.lm.state import TrainingState
 from hmpo_lib.lm.surrogate import Surrogate, fault_in, offending_row, surrogate_loss
@@ -65,7 +65,7 @@ def fine_tune(
     require_eval(model)
     check_special_tokens(tokenizer)
     attention_cache(model)
-    require_padding_without_effect(model, tokenizer)
+    require_causal_reading(model, tokenizer)
     state = TrainingState.start(model, config)
     try:
         if resume_from is not None:
