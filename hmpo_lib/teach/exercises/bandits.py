@@ -26,6 +26,9 @@ OLD = numbers([0.4, 0.6], [0.5, 0.3], [0.4, 0.8])
         "That is the expected reward itself. How much does it change when the logit grows a little?": (
             lambda q, first, second: q * first + (1 - q) * second
         ),
+        "That is how fast q itself grows. How much does it earn when the first arm takes it from the second?": (
+            lambda q, first, second: q * (1 - q)
+        ),
         "The second arm loses what the first one gains. Compare the two rewards.": (
             lambda q, first, second: q * (1 - q) * first
         ),
@@ -62,6 +65,10 @@ def slope_of_two_arms(q, first, second):
         "That is the ratio of the last tokens alone. Every token of the sequence counts.": (
             lambda new, old: (new / old)[:, -1]
         ),
+        "That multiplies the ratios of all sequences. Each row is a sequence: `prod(dim=1)`.": (
+            lambda new, old: (new / old).prod()
+        ),
+        "That is the logarithm of the weight. Undo it at the end.": (lambda new, old: (new / old).log().sum(dim=1)),
         "Upside down: the samples come from old, so old stands below.": lambda new, old: (old / new).prod(dim=1),
     },
     insight="It is the only one of the four that is unbiased, and for long sequences by far the most scattered.",

@@ -31,6 +31,9 @@ def completions(*lengths):
         "All completions got the length of the longest. Count the tokens of each row: `mask.sum(dim=1)`.": (
             lambda geometric, mask: geometric ** mask.sum(dim=1).max()
         ),
+        "That counts the tokens of all completions together: `mask.sum(dim=1)` counts those of each row.": (
+            lambda geometric, mask: geometric ** mask.sum()
+        ),
         "Multiplying adds up; ratios are multiplied with each other. Which power of the ratio is the product?": (
             lambda geometric, mask: geometric * mask.sum(dim=1)
         ),
@@ -68,6 +71,9 @@ def product_ratios(geometric, mask):
         ),
         "That is the sum of the squares itself. Take 1 over it.": (
             lambda log_weights: (torch.softmax(log_weights, dim=0) ** 2).sum()
+        ),
+        "`exp(800)` is infinite, and its share of the sum no number. Subtract the largest log weight first.": (
+            lambda log_weights: log_weights.exp().sum() ** 2 / (log_weights.exp() ** 2).sum()
         ),
         "The weights are relative to the largest now, but they do not sum to 1 yet: divide by their sum.": (
             lambda log_weights: 1 / (torch.exp(log_weights - log_weights.max()) ** 2).sum()

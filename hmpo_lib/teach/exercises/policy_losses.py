@@ -49,6 +49,12 @@ def by_way_of_the_ratios(d, A, lo, hi):
         "Right as long as exp can hold it, but exp(800) is infinite. Clip the log-ratios themselves.": (
             by_way_of_the_ratios
         ),
+        "That is A times what is left: divide by A.": (
+            lambda d, A, lo, hi: torch.minimum(A * d, A * d.clamp(math.log(lo), math.log(hi)))
+        ),
+        "That is the ratio that is left. Return its logarithm, and stay in log space: exp(800) is infinite.": (
+            lambda d, A, lo, hi: by_way_of_the_ratios(d, A, lo, hi).exp()
+        ),
     },
     insight="Each sign has one wall, and in log space nothing overflows on the way to it.",
 )
@@ -61,6 +67,11 @@ def heard_log_ratios(d, A, lo, hi):
     if A > 0:
         return d.clamp(max=math.log(hi))
     return d.clamp(min=math.log(lo))
+
+
+def _pushes_of(d, p):
+    """Without a clip."""
+    return log_power_mean(d, p).exp() * power_mean_weights(d, p)
 
 
 @exercise(
@@ -86,6 +97,9 @@ def heard_log_ratios(d, A, lo, hi):
                 0.0,
                 log_power_mean(d, p, d <= math.log(hi)).exp() * power_mean_weights(d, p, d <= math.log(hi)),
             )
+        ),
+        "The blocked tokens were left out. Return one push for each token, 0 for those; in the mean they stay.": (
+            lambda d, p, hi: _pushes_of(d[d <= math.log(hi)], p)
         ),
         "The numbers in d are log-ratios, and hi is a ratio: clip at log(hi).": (
             lambda d, p, hi: torch.where(

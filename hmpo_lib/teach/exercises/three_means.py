@@ -43,6 +43,12 @@ def halve(rises_above):
         "That is the sum of the squares itself. Take 1 over it.": (
             lambda r, p: power_mean_weights(r.log(), p).square().sum()
         ),
+        "That is 1 over the largest weight, the count if all were like it. Sum the squares of all.": (
+            lambda r, p: 1 / power_mean_weights(r.log(), p).max()
+        ),
+        "Those are the weights themselves. How many are heard is 1 over the sum of their squares.": (
+            lambda r, p: power_mean_weights(r.log(), p)
+        ),
         "That is 1 whatever the weights are, since they sum to 1. Square each weight first, then sum.": (
             lambda r, p: 1 / power_mean_weights(r.log(), p).sum().square()
         ),

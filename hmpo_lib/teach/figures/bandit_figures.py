@@ -63,16 +63,21 @@ def draw_plane(canvas: Canvas, axes: Any, worlds: int) -> Move:
     label_ticks(axes, [0, 0.05, 0.1, 0.2, 0.5, 1, 2], axis="x")
     label_ticks(axes, [0.1, 0.3, 1, 3, 10, 30])
     path = canvas.animate(axes.plot([], [], ".-", color=GREY, linewidth=1, markersize=6)[0])
-    cross = [canvas.animate(axes.plot([], [], color=ORANGE, linewidth=2.5)[0]) for _ in range(2)]
     ring = canvas.animate(
         axes.plot([], [], "o", color="none", markeredgecolor=ORANGE, markersize=15, markeredgewidth=2.5)[0]
     )
     looks = [(style.marker, style.colour, style.name) for style in NAMED]
     looks += [("v", PURPLE, "pessimistic"), ("*", BLACK, "product")]
     marks = [
-        canvas.animate(axes.plot([], [], marker, color=colour, markersize=8, label=name)[0])
+        canvas.animate(
+            axes.plot(
+                [], [], marker, color=colour, markersize=9, markerfacecolor="white", markeredgewidth=2, label=name
+            )[0]
+        )
         for marker, colour, name in looks
     ]
+    # On top: it is often narrower than a mark.
+    cross = [canvas.animate(axes.plot([], [], color=BLACK, linewidth=1.5)[0]) for _ in range(2)]
     axes.legend(loc="lower center", ncols=3, fontsize=8.5, frameon=False, handlelength=1, borderaxespad=0.1)
 
     def move(view: Any) -> None:

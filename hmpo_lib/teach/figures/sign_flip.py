@@ -107,7 +107,7 @@ def flip_alt(view: FlipView) -> str:
     good, bad = (", ".join(f"{ratio:.2f}: {heard:.2f}" for ratio, heard in part) for part in (view.good, view.bad))
     return (
         f"Left, over each token's ratio, how hard it is pushed: upwards where A > 0 ({good}), downwards where A < 0 "
-        f"({bad}). Right, bars of the change of the log-ratios' spread for a step of 1: A > 0 "
+        f"({bad}). Right, bars of the change of the log-ratios' spread, as a rate at a small step: A > 0 "
         f"{percent(view.good_rate)}, A < 0 {percent(view.bad_rate)}, both {percent(view.rate)}."
     )
 
@@ -148,7 +148,11 @@ def flip_explorer(bandit: SequenceBandit, logits: Tensor, old_logits: Tensor, *,
         for marker, colour in (("o-", BLUE), ("s--", VERMILLION))
     ]
     tidy_axes(
-        right, title="Change of the ratios' spread", xlabel="by a step of 1", xlim=(-reach, reach), ylim=(-0.6, 2.6)
+        right,
+        title="Change of the ratios' spread",
+        xlabel="rate at a small step",
+        xlim=(-reach, reach),
+        ylim=(-0.6, 2.6),
     )
     label_ticks(right, [2, 1, 0], ["A > 0", "A < 0", "both"])
     right.grid(visible=False, axis="y")
