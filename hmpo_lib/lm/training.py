@@ -65,9 +65,9 @@ def fine_tune(
     require_eval(model)
     check_special_tokens(tokenizer)
     attention_cache(model)
-    require_causal_reading(model, tokenizer)
     state = TrainingState.start(model, config)
     try:
+        require_causal_reading(model, tokenizer)
         if resume_from is not None:
             load_checkpoint(resume_from, state, config)
         if checkpoints is not None:
