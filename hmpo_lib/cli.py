@@ -54,6 +54,7 @@ def pretrain_command(out: Path, steps: int, seed: int) -> None:
 @click.option("--group-size", default=8, help="Completions per prompt.")
 @click.option("--minibatches", default=1, help="Optimizer steps per pass; with 1 pass of 1, no mean differs.")
 @click.option("--epochs", default=1, help="Passes over each rollout.")
+@click.option("--policy-lag", default=0, help="Rollouts by which the sampler's policy lags behind.")
 @click.option("--max-new-tokens", default=40, help="Limit per completion, eos included.")
 @click.option("--temperature", default=1.0, help="Of sampling.")
 @click.option("--optimizer", default="adamw", help="adamw, muon, or muonclip: Muon with QK-Clip.")

@@ -55,7 +55,7 @@ def by_library(folder: Path) -> None:
 
 
 RUNS: dict[str, Callable[[Path], None]] = {
-    "adamw": lambda folder: by_command(folder, "--method", "gspo"),
+    "adamw": lambda folder: by_command(folder, "--method", "gspo", "--policy-lag", "1"),
     "muonclip": lambda folder: by_command(
         folder, "--method", "hmpo", "--optimizer", "muonclip", "--qk-clip-threshold", "5", "--epochs", "2"
     ),

@@ -70,6 +70,28 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped(finished, copied):
         assert all((one / name).read_bytes() == (other / name).read_bytes() for name in FILES)
 
 
+@pytest.mark.parametrize(("lag", "steps"), [(1, 5), (3, 5), (3, 9)])
+def test_a_run_whose_sampler_lags_goes_on_with_the_policies_that_it_had(tmp_path, lag, steps):
+    config = dataclasses.replace(SMALL, policy_lag=lag, max_new_tokens=24)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", every=2)
+    model, tokenizer = load_base_model()
+    stopped = fine_tune(model, tokenizer, config, checkpoints=checkpoints)
+    records = [next(stopped) for _ in range(steps)]
+    stopped.close()
+    whole, unbroken = run(config)
+    assert numbers(records) == numbers(whole[: len(records)])
+    checkpoint = checkpoints.latest()
+    done = int(checkpoint.name)
+    again, resumed = run(config, resume_from=checkpoint)
+    assert numbers(again) == numbers(whole[2 * done :])
+    assert same_weights(resumed, unbroken)
+    # With the present weights in place of the past ones it would go on otherwise.
+    state = TrainingState.start(load_base_model()[0], config)
+    load_checkpoint(checkpoint, state, config)
+    assert len(state.past) == min(lag, done)
+    assert not same_weights(state.sampler(), state.model)
+
+
 def test_a_run_without_the_generators_states_would_go_on_otherwise(finished, copied):
     """The comparison above can fail: the same weights with fresh generators sample something else."""
     _, config, records, _ = finished

@@ -441,6 +441,59 @@ def test_the_model_is_moved_to_the_device_that_is_asked_for(monkeypatch, device,
     assert moved == moves
 
 
+def lagged_run(monkeypatch, lag, **changes):
+    """The records of a run, and the weights of each rollout's sampler and before each rollout's first step."""
+    original, sampled_by, before = training.sample_completions, [], []
+    model, tokenizer = load_base_model()
+
+    def weights(policy):
+        return torch.cat([weight.detach().flatten() for weight in policy.parameters()])
+
+    def spy(policy, *args, **options):
+        sampled_by.append(weights(policy))
+        before.append(weights(model))
+        return original(policy, *args, **options)
+
+    monkeypatch.setattr(training, "sample_completions", spy)
+    config = dataclasses.replace(SMALL, rollouts=5, policy_lag=lag, learning_rate=1e-3, **{**SIZES_OF_LAG, **changes})
+    return list(fine_tune(model, tokenizer, config, **SPREAD)), sampled_by, before
+
+
+SIZES_OF_LAG = {"prompts": 2, "minibatches": 2, "max_new_tokens": 12}
+
+
+@pytest.mark.parametrize("lag", [0, 1, 2, 9])
+def test_the_sampler_is_the_policy_of_so_many_rollouts_ago_and_at_first_that_of_the_start(monkeypatch, lag):
+    _, sampled_by, before = lagged_run(monkeypatch, lag)
+    assert len(before) == 5
+    for rollout, weights in enumerate(sampled_by):
+        equal = [torch.equal(weights, other) for other in before]
+        assert equal == [index == max(0, rollout - lag) for index in range(5)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_old_log_probs_of_a_lagged_run_are_the_samplers(monkeypatch, dtype):
+    records, _, _ = lagged_run(monkeypatch, 2, dtype=dtype)
+    largest = [float(record.log_ratios.abs().max()) for record in records if record.step == 0]
+    assert largest[0] < 1e-4  # at the start the two are one
+    assert min(largest[1:]) > 1e-2
+    # Without a lag they are not: so a loop that read them off the policy itself would be found out above.
+    records, _, _ = lagged_run(monkeypatch, 0, dtype=dtype)
+    assert max(float(record.log_ratios.abs().max()) for record in records if record.step == 0) < 1e-4
+
+
+def test_in_bfloat16_the_old_log_probs_are_computed_again_with_the_lagged_policy(monkeypatch):
+    original, asked = training._recompute_logprobs, []
+
+    def spy(policy, *args):
+        asked.append(torch.cat([weight.detach().flatten() for weight in policy.parameters()]))
+        return original(policy, *args)
+
+    monkeypatch.setattr(training, "_recompute_logprobs", spy)
+    _, sampled_by, _ = lagged_run(monkeypatch, 1, dtype="bfloat16")
+    assert all(torch.equal(one, other) for one, other in zip(asked, sampled_by, strict=True))
+
+
 def stopped(model, tokenizer, **options):
     """What a run says that stops at its first step, and whether the model's weights are as before."""
     before = [weight.clone() for weight in model.parameters()]

@@ -3,12 +3,14 @@
     checkpoints/reference/model.safetensors     the model at the start, where a KL penalty needs it; written once
     checkpoints/000010/model.safetensors        the weights after 10 rollouts
                        training.safetensors     the state of optimizer, monitor, generators and learnable exponent
+                       past.safetensors         the weights before each of the last rollouts, where the sampler lags
                        state.json               settings, rollouts done, and what in the state is no tensor
                        SHA256SUMS               of these files, checked before they are read
 
 What a seed decides is part of it. What your own sample_prompts or reward_fn keep to themselves is not.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -133,15 +135,22 @@ def load_checkpoint(path: Path, state: TrainingState, config: FineTuneConfig) ->
     saved = json.loads((path / "state.json").read_text(encoding="utf-8"))
     if saved["format"] != FORMAT:
         raise ValueError(f"{path} has format {saved['format']}: expected {FORMAT}; use the hmpo-lib that wrote it.")
+    # A run that is older than a setting has gone by its default.
+    settings = {field.name: field.default for field in dataclasses.fields(config)} | saved["settings"]
     for name, value in json.loads(json.dumps(config.settings())).items():
-        if saved["settings"].get(name) != value:
-            raise ValueError(f"{name} is {value!r}, and {path} is of a run with {saved['settings'].get(name)!r}.")
+        if settings[name] != value:
+            raise ValueError(f"{name} is {value!r}, and {path} is of a run with {settings[name]!r}.")
     if state.reference is not None:
         reference = path.parent / "reference"
         if fault := damage(reference, ("model.safetensors",)):
             raise ValueError(f"{fault}: no checkpoint of this run can go on without its reference; start it anew.")
         _load_weights(state.reference, reference)
     _load_weights(state.model, path)
+    if config.policy_lag:
+        past = load_file(path / "past.safetensors")
+        for index in range(min(config.policy_lag, saved["rollouts_done"])):
+            weights = state.model.named_parameters()
+            state.past.append({name: past[f"{index}.{name}"].to(weight.device, copy=True) for name, weight in weights})
     tensors = load_file(path / "training.safetensors")
     tree = _join(saved["state"], {name: tensor.clone() for name, tensor in tensors.items()})
     optimizer = tree["optimizer"]
@@ -173,6 +182,11 @@ def _write(state: TrainingState, config: FineTuneConfig, folder: Path) -> None:
     }
     save_model(state.model, str(folder / "model.safetensors"))
     save_file(tensors, folder / "training.safetensors")
+    if state.past:
+        past = {
+            f"{index}.{name}": weight for index, weights in enumerate(state.past) for name, weight in weights.items()
+        }
+        save_file(past, folder / "past.safetensors")
     (folder / "state.json").write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 

@@ -26,6 +26,8 @@ class FineTuneConfig:
         group_size: completions per prompt.
         minibatches: optimizer steps per pass over a rollout; at most ``prompts``.
         epochs: passes over a rollout.
+        policy_lag: rollouts are sampled by the policy as it was so many rollouts ago, the first ones by that of the
+            start; ``old_logprobs`` are the sampler's. As in asynchronous training, whose samplers run behind.
         max_new_tokens: limit per completion, tokens, eos included.
         learning_rate: of AdamW or Muon; Muon's steps are scaled to the size of AdamW's, so that one rate serves both.
         temperature: divides the logits, in sampling and in every log-probability.
@@ -52,6 +54,7 @@ class FineTuneConfig:
     group_size: int = 8
     minibatches: int = 1
     epochs: int = 1
+    policy_lag: int = 0
     max_new_tokens: int = 40
     learning_rate: float = 1e-4
     temperature: float = 1.0
@@ -71,7 +74,7 @@ class FineTuneConfig:
             raise ValueError(f"unknown method {self.method!r}: expected one of {', '.join(METHODS)}.")
         for name in ("rollouts", "prompts", "group_size", "minibatches", "epochs", "max_new_tokens"):
             self._require(name, self._is_whole(name, least=1), "a whole number from 1")
-        for name in ("seed", "warmup_steps"):
+        for name in ("seed", "warmup_steps", "policy_lag"):
             self._require(name, self._is_whole(name, least=0), "a whole number from 0")
         for name in ("learning_rate", "temperature"):
             self._require(name, 0 < getattr(self, name) < math.inf, "a number above 0")

@@ -11,7 +11,8 @@ class StepRecord(NamedTuple):
 
     Attributes:
         rollout: which rollout, from 0.
-        step: which optimizer step since it was sampled, from 0: the staleness of the log-probabilities.
+        step: which optimizer step since it was sampled, from 0: the staleness of the log-probabilities, besides a
+            ``policy_lag``.
         metrics: plain numbers, each defined in docs/metrics.md; those of the rollout repeat on each of its steps.
         log_ratios: ``[minibatch, time]``, before clipping; 0 where masked.
         completion_mask: ``[minibatch, time]``, bool.

@@ -2,8 +2,10 @@
 
 import copy
 import dataclasses
+from collections import deque
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from hmpo_lib.lm.config import FineTuneConfig
@@ -23,6 +25,8 @@ class TrainingState:
         rates: the learning rate of each of its parameter groups, after warm-up.
         monitor: of the attention logits, or None.
         reference: the model as it was at the start, for a KL penalty, or None.
+        past: the weights before each of the last ``policy_lag`` rollouts, the oldest first.
+        lagged: a model of the same shape that takes the oldest of them, or None where there is no lag.
         prompt_generator: draws prompts and minibatches; its state is the position in the data.
         token_generator: draws tokens, on the model's device.
         rollouts_done: the index of the next rollout.
@@ -34,6 +38,8 @@ class TrainingState:
     rates: list[float]
     monitor: MaxLogitMonitor | None
     reference: PreTrainedModel | None
+    past: deque[dict[str, Tensor]]
+    lagged: PreTrainedModel | None
     prompt_generator: torch.Generator
     token_generator: torch.Generator
     rollouts_done: int = 0
@@ -54,8 +60,9 @@ class TrainingState:
                 )
         if config.device is not None:
             model.to(config.device)
-        # Before the monitor, so that the copy is a plain model.
+        # Before the monitor, so that the copies are plain models.
         reference = copy.deepcopy(model).requires_grad_(False) if config.kl_coefficient else None
+        lagged = copy.deepcopy(model).requires_grad_(False) if config.policy_lag else None
         method = config.resolved_method()
         optimizer = make_optimizer(model, config)
         if isinstance(method.p_schedule, LearnableExponent):
@@ -72,6 +79,8 @@ class TrainingState:
             rates=[group["lr"] for group in optimizer.param_groups],
             monitor=monitor,
             reference=reference,
+            past=deque(maxlen=config.policy_lag),
+            lagged=lagged,
             prompt_generator=torch.Generator().manual_seed(config.seed),
             token_generator=torch.Generator(model.device).manual_seed(config.seed),
         )
@@ -81,6 +90,19 @@ class TrainingState:
         """The exponent that is learned, if one is."""
         schedule = self.method.p_schedule
         return schedule if isinstance(schedule, LearnableExponent) else None
+
+    def sampler(self) -> PreTrainedModel:
+        """The policy that samples the next rollout: the model itself, or what it was ``policy_lag`` rollouts ago."""
+        if self.lagged is None or not self.past:
+            return self.model
+        for name, weight in self.lagged.named_parameters():
+            weight.copy_(self.past[0][name])
+        return self.lagged
+
+    def remember(self) -> None:
+        """Keeps the present weights, before a rollout's steps, for as many rollouts as the sampler lags behind."""
+        if self.lagged is not None:
+            self.past.append({name: weight.detach().clone() for name, weight in self.model.named_parameters()})
 
     def release(self) -> None:
         """Gives the model back its own attention, where a monitor looks at it."""

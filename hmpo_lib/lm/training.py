@@ -1,7 +1,8 @@
 """The RL loop: sample groups, score them, and take clipped policy-gradient steps with a chosen mean of the ratios.
 
 One rollout is sampled, split into ``minibatches`` (groups stay whole) and passed over ``epochs`` times. With 1 × 1
-every step is on-policy, every ratio is 1, and the mean cannot matter; later minibatches are stale.
+every step is on-policy, every ratio is 1, and the mean cannot matter; later minibatches are stale. With a
+``policy_lag`` an older policy samples, and so every step is.
 """
 
 import time
@@ -108,9 +109,10 @@ def _one_rollout(
     prompts = task.sample_prompts(config.prompts, state.prompt_generator)
     if len(prompts) != config.prompts:
         raise ValueError(f"sample_prompts gave {len(prompts)} prompts: expected the {config.prompts} asked for.")
+    sampler = state.sampler()
     with config.autocast(state.model.device):
         rollout = sample_completions(
-            state.model,
+            sampler,
             tokenizer,
             prompts,
             group_size=config.group_size,
@@ -126,7 +128,8 @@ def _one_rollout(
     rollouts = [rollout] * config.epochs
     if config.dtype == "bfloat16":
         groupings = zip(*[iter(minibatches)] * config.minibatches, strict=True)
-        rollouts = [_recompute_logprobs(state.model, rollout, grouping, config) for grouping in groupings]
+        rollouts = [_recompute_logprobs(sampler, rollout, grouping, config) for grouping in groupings]
+    state.remember()
     for step, rows in enumerate(minibatches):
         part = rollouts[step // config.minibatches].select(rows.to(state.model.device))
         part_advantages = advantages[rows].to(state.model.device)
@@ -205,6 +208,7 @@ def _recompute_logprobs(
 
     In bfloat16 the two differ by rounding (the sampler reads a cache, token by token), and ratios of 0.98 would be
     taken for a policy that has moved. Over the same rows the passes are the same, and the first ratios are exactly 1.
+    ``model`` is the sampler: where it lags behind the policy, so do these log-probs.
     """
     logprobs = torch.zeros_like(rollout.logprobs)
     for rows in minibatches:
