@@ -1,0 +1,121 @@
+"""Which runs answer which question, in the order in which they are made: docs/evidence_plan.md as a table."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+
+from hmpo_lib.methods import METHODS
+from hmpo_lib.objectives import Clip
+from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
+
+Run = tuple[Cell, int]  # with its seed
+
+# p of the mean: five fixed ones, the pessimistic p = −sign(A), and the optimistic p = +sign(A)
+FIXED = [Exponents(p, p) for p in (-2.0, -1.0, 0.0, 1.0, 2.0)]
+GEOMETRIC, PESSIMISTIC, OPTIMISTIC = Exponents(0.0, 0.0), Exponents(-1.0, 1.0), Exponents(1.0, -1.0)
+SEVEN = [*FIXED, PESSIMISTIC, OPTIMISTIC]
+FIVE = [*FIXED[1:4], PESSIMISTIC, OPTIMISTIC]
+NINE = [Exponents(float(good), float(bad)) for good in (-1, 0, 1) for bad in (-1, 0, 1)]
+
+SEEDS, FEW_SEEDS, TWIN_SEEDS = range(500, 510), range(500, 505), range(500, 520)
+TUNING_SEEDS = range(320, 322)  # used by no other family, and not reported
+TUNING_RATES = (2.5e-5, 5e-5, 1e-4, 2e-4)
+
+ORDINARY, NARROW = (0.8, 1.25), (0.99, 1 / 0.99)  # symmetric in the logarithm
+PUBLISHED = ("grpo", "gspo", "gmpo", "hmpo", "pessimistic")
+
+
+def _cross(cells: Sequence[Cell], seeds: Sequence[int]) -> list[Run]:
+    return list(itertools.product(cells, seeds))
+
+
+def published_cell(name: str, learning_rate: float = 1e-4) -> Cell:
+    """A published method with its own clip; all else as in the plain cell."""
+    objective = METHODS[name].objective
+    exponents = PESSIMISTIC if name == "pessimistic" else Exponents(float(objective.p), float(objective.p))
+    return Cell(exponents, objective.clip, objective.clip_range, learning_rate)
+
+
+def design_runs() -> list[Run]:
+    """Half of all combinations of seven factors, such that no main effect is mixed up with that of two others together.
+
+    Four factors have two levels, and the product of their signs is +1; three have three levels: 8 · 27 = 216 runs. The
+    seeds are laid over the latter, so that the 72 runs of each seed are balanced by themselves.
+    """
+    runs = []
+    for i, j, k in itertools.product(range(3), repeat=3):
+        clip_range = (None, ORDINARY, NARROW)[j]
+        for a, b, c in itertools.product((0, 1), repeat=3):
+            place: Clip = ("token", "sequence")[a]
+            cell = Cell(
+                FIXED[1 + i],
+                None if clip_range is None else place,
+                clip_range,
+                (5e-5, 1e-4, 2e-4)[k],
+                minibatches=(4, 16)[(a + b + c) % 2],
+                length_weight=("equal", "proportional")[b],
+                advantage_scale=("std", "none")[c],
+            )
+            runs.append((cell, SEEDS[(i + j + k) % 3]))
+    return sorted(runs, key=lambda run: run[1])  # stable
+
+
+def tuning_cells() -> dict[str, list[Cell]]:
+    """What is tuned -> the same cell with each rate."""
+    tuned = {f"p={exponents.name}": Cell(exponents) for exponents in SEVEN}
+    tuned |= {name: published_cell(name) for name in ("grpo", "gspo", "gmpo")}
+    return {name: [cell.with_rate(rate) for rate in TUNING_RATES] for name, cell in tuned.items()}
+
+
+def tuned_runs(score: Callable[[Cell, int], float | None]) -> list[Run]:
+    """Each tuned cell at its best rate; nothing as long as a tuning run is missing.
+
+    Args:
+        score: of a run, or None where it has not been made.
+    """
+    chosen = []
+    for cells in tuning_cells().values():
+        scores = [[score(cell, seed) for seed in TUNING_SEEDS] for cell in cells]
+        sums = [sum(x for x in row if x is not None) for row in scores]
+        if any(None in row for row in scores):
+            return []
+        chosen.append(cells[max(range(len(cells)), key=sums.__getitem__)])  # the lowest of those that are equal
+    return _cross(chosen, SEEDS)
+
+
+# In the order in which they are run: where time ends, the later families are short of cells, never of seeds.
+FAMILIES: dict[str, list[Run]] = {
+    "no_clip": _cross([Cell(exponents) for exponents in SEVEN], SEEDS),
+    "token_clip": _cross([Cell(exponents, "token", ORDINARY) for exponents in SEVEN], SEEDS),
+    "halves": _cross([Cell(exponents) for exponents in NINE], SEEDS),
+    "on_policy": _cross([Cell(exponents, minibatches=1) for exponents in SEVEN], FEW_SEEDS),
+    "design": design_runs(),
+    "twins": _cross([Cell(GEOMETRIC), Cell(GEOMETRIC, twin=True)], TWIN_SEEDS),
+    "sequence_clip": _cross([Cell(exponents, "sequence", ORDINARY) for exponents in SEVEN], SEEDS),
+    "tuning": _cross([cell for cells in tuning_cells().values() for cell in cells], TUNING_SEEDS),
+    "published": _cross([published_cell(name) for name in PUBLISHED], SEEDS),
+    "in_the_head": _cross([Cell(exponents, task="in_the_head") for exponents in FIVE], SEEDS),
+    "muon": _cross([Cell(exponents, optimizer="muon") for exponents in FIVE], SEEDS),
+    "amount": _cross([Cell(Exponents(-q, q)) for q in (0.25, 0.5, 2.0, 4.0, 8.0)], SEEDS),
+    "reuse": _cross(
+        [Cell(exponents, minibatches=4) for exponents in FIVE]
+        + [Cell(exponents, epochs=4, rollouts=8) for exponents in FIVE],
+        FEW_SEEDS,
+    ),
+    "boundary": _cross(
+        [
+            dataclasses.replace(cell, learning_rate=rate, minibatches=minibatches, epochs=epochs, rollouts=rollouts)
+            for minibatches, epochs, rollouts in ((16, 1, 16), (4, 1, 16), (16, 4, 8))
+            for rate in (2e-4, 4e-4)
+            for cells in (
+                [Cell(exponents) for exponents in FIVE[:4]],
+                [Cell(exponents, "token", ORDINARY) for exponents in FIVE[:4]],
+            )
+            for cell in cells
+        ],
+        range(500, 503),
+    ),
+    "twins_clipped": _cross(
+        [Cell(GEOMETRIC, "token", ORDINARY), Cell(GEOMETRIC, "token", ORDINARY, twin=True)], TWIN_SEEDS
+    ),
+}

@@ -1,0 +1,126 @@
+"""Makes the runs of docs/evidence_plan.md: python tools/record_evidence.py RUNS [--only FAMILY] [--until 17:00].
+
+RUNS is a folder for the finished runs, a file each. Several of these may work on one folder at a time; each takes the
+next run that nobody has made or is making, and no finished run is made again. SIGTERM lets the present run end first.
+tools/pack_evidence.py copies what there is into data/results/evidence/.
+"""
+
+import argparse
+import datetime
+import fcntl
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from hmpo_lib.teach.what_the_evidence_says.cells import Cell
+from hmpo_lib.teach.what_the_evidence_says.plan import FAMILIES, Run, tuned_runs
+from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, STEP_FIELDS, RolloutNumbers, take
+
+COMMIT = subprocess.run(
+    ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+).stdout.strip()
+CLEAN = not subprocess.run(
+    ["git", "-C", str(Path(__file__).parent), "status", "--porcelain"], capture_output=True, text=True, check=True
+).stdout
+
+
+def record(family: str, cell: Cell, seed: int, path: Path) -> None:
+    """Makes one run and writes its file, whole or not at all; a run that broke off says why and keeps what it had."""
+    began, cpu = time.time(), time.process_time()
+    rollouts: list[RolloutNumbers] = []
+    held_out: tuple[float, float] | None = None
+    status = "finished"
+    try:
+        for numbers in take(cell, seed):
+            if isinstance(numbers, RolloutNumbers):
+                rollouts.append(numbers)
+            else:
+                held_out = numbers
+    except FloatingPointError as error:
+        status = str(error)
+    run: dict[str, Any] = {
+        "cell": cell.name,
+        "seed": seed,
+        "family": family,
+        "status": status,
+        "commit": COMMIT + ("" if CLEAN else "+"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "began": datetime.datetime.fromtimestamp(began, datetime.UTC).isoformat(timespec="seconds"),
+        "cpu_seconds": round(time.process_time() - cpu, 2),
+        "wall_seconds": round(time.time() - began, 2),
+        "held_out": held_out,
+        "rollout_fields": ROLLOUT_FIELDS,
+        "rollouts": [[float(f"{x:.6g}") for x in numbers.rollout] for numbers in rollouts],
+        "step_fields": STEP_FIELDS,
+        "steps": [[[float(f"{x:.4g}") for x in step] for step in numbers.steps] for numbers in rollouts],
+    }
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(run), encoding="utf-8")
+    part.replace(path)
+
+
+def file_of(folder: Path, cell: Cell, seed: int) -> Path:
+    """Where a run's record is."""
+    return folder / f"{cell.name},seed={seed}.json"
+
+
+def score(folder: Path, cell: Cell, seed: int) -> float | None:
+    """Mean reward over a run, as the tuning looks at it; 0 where it broke off, None where it was not made."""
+    path = file_of(folder, cell, seed)
+    if not path.is_file():
+        return None
+    run = json.loads(path.read_text(encoding="utf-8"))
+    column = run["rollout_fields"].index("reward")
+    return sum(row[column] for row in run["rollouts"]) / cell.rollouts
+
+
+def planned(folder: Path, only: str | None) -> Iterator[tuple[str, Run]]:
+    """All runs in the plan's order; the tuned ones follow the tuning."""
+    for family, runs in FAMILIES.items():
+        if only in (None, family):
+            yield from ((family, run) for run in runs)
+        if family == "tuning" and only in (None, "tuned"):
+            yield from (("tuned", run) for run in tuned_runs(lambda cell, seed: score(folder, cell, seed)))
+
+
+def main() -> None:
+    """Takes run after run until none is left or the time is up."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--only", choices=[*FAMILIES, "tuned"])
+    parser.add_argument("--until", help="HH:MM of today after which no run is begun")
+    arguments = parser.parse_args()
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    asked_to_stop = []
+    signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.append(True))
+    for family, (cell, seed) in planned(arguments.runs, arguments.only):
+        path = file_of(arguments.runs, cell, seed)
+        if path.is_file():
+            continue
+        if asked_to_stop or (arguments.until and time.strftime("%H:%M") >= arguments.until):
+            sys.exit("stopped before the plan's end")
+        with path.with_suffix(".claim").open("w") as claim:
+            try:
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if not path.is_file():  # else another process ended it meanwhile
+                record(family, cell, seed, path)
+                print(time.strftime("%H:%M:%S"), family, path.stem, flush=True)
+
+
+if __name__ == "__main__":
+    main()
