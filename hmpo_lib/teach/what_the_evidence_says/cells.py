@@ -62,6 +62,7 @@ class Cell:
         learning_rate: of the optimizer.
         minibatches: optimizer steps per pass over a rollout.
         epochs: passes over a rollout.
+        policy_lag: how many rollouts behind the sampler is.
         rollouts: in a run.
         optimizer: as in `FineTuneConfig`.
         length_weight: as in `Objective`.
@@ -76,6 +77,7 @@ class Cell:
     learning_rate: float = 1e-4
     minibatches: int = 16
     epochs: int = 1
+    policy_lag: int = 0
     rollouts: int = 16
     optimizer: OptimizerName = "adamw"
     length_weight: LengthWeight = "equal"
@@ -112,6 +114,7 @@ class Cell:
             rollouts=self.rollouts,
             minibatches=self.minibatches,
             epochs=self.epochs,
+            policy_lag=self.policy_lag,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
             seed=seed,

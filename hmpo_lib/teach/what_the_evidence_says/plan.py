@@ -89,13 +89,15 @@ FAMILIES: dict[str, list[Run]] = {
     "token_clip": _cross([Cell(exponents, "token", ORDINARY) for exponents in SEVEN], SEEDS),
     "halves": _cross([Cell(exponents) for exponents in NINE], SEEDS),
     "on_policy": _cross([Cell(exponents, minibatches=1) for exponents in SEVEN], FEW_SEEDS),
-    "design": design_runs(),
+    "design": design_runs()[:72],
+    "lag": _cross([Cell(exponents, minibatches=4, policy_lag=4, rollouts=24) for exponents in FIVE], SEEDS),
+    "published": _cross([published_cell(name) for name in PUBLISHED], SEEDS),
     "twins": _cross([Cell(GEOMETRIC), Cell(GEOMETRIC, twin=True)], TWIN_SEEDS),
+    "in_the_head": _cross([Cell(exponents, task="in_the_head") for exponents in FIVE], SEEDS),
     "sequence_clip": _cross([Cell(exponents, "sequence", ORDINARY) for exponents in SEVEN], SEEDS),
     "tuning": _cross([cell for cells in tuning_cells().values() for cell in cells], TUNING_SEEDS),
-    "published": _cross([published_cell(name) for name in PUBLISHED], SEEDS),
-    "in_the_head": _cross([Cell(exponents, task="in_the_head") for exponents in FIVE], SEEDS),
     "muon": _cross([Cell(exponents, optimizer="muon") for exponents in FIVE], SEEDS),
+    "design_again": design_runs()[72:],
     "amount": _cross([Cell(Exponents(-q, q)) for q in (0.25, 0.5, 2.0, 4.0, 8.0)], SEEDS),
     "reuse": _cross(
         [Cell(exponents, minibatches=4) for exponents in FIVE]
@@ -118,4 +120,5 @@ FAMILIES: dict[str, list[Run]] = {
     "twins_clipped": _cross(
         [Cell(GEOMETRIC, "token", ORDINARY), Cell(GEOMETRIC, "token", ORDINARY, twin=True)], TWIN_SEEDS
     ),
+    "longer_lag": _cross([Cell(exponents, minibatches=4, policy_lag=16, rollouts=32) for exponents in FIVE], FEW_SEEDS),
 }
