@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "brows
 from lab_server import launch_chromium, serve
 
 PANEL = """
-from hmpo_lib.teach import power_mean_explorer
+from hmpo_lib.teach.three_means import power_mean_explorer
 
 ratios = [0.3, 0.9, 1.1, 1.2, 1.3, 1.5]
 power_mean_explorer(ratios)

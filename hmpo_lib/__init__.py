@@ -6,6 +6,16 @@ Needs torch only. The language model lives in `hmpo_lib.lm`, the notebooks' pane
 """
 
 from hmpo_lib.advantages import group_advantages
+from hmpo_lib.bandit_learning import learn
+from hmpo_lib.bandits import (
+    bernoulli_bandit,
+    expected_reward,
+    gradient_statistics,
+    sequence_bandit,
+    sequence_logprobs,
+    sequence_probabilities,
+)
+from hmpo_lib.evaluation import bootstrap_interval, student_interval
 from hmpo_lib.iterations import MeanIteration, arithmetic_geometric_mean, arithmetic_harmonic_mean
 from hmpo_lib.kl import kl_penalty
 from hmpo_lib.losses import PolicyLoss, policy_loss, policy_surrogates
@@ -19,7 +29,7 @@ from hmpo_lib.ratios import (
     renyi_divergence,
     sequence_log_ratios,
 )
-from hmpo_lib.schedules import LearnableExponent
+from hmpo_lib.schedules import LearnableExponent, pessimistic_schedule
 
 __version__ = "0.1.0"
 
@@ -33,15 +43,25 @@ __all__ = [
     "SequenceLogRatios",
     "arithmetic_geometric_mean",
     "arithmetic_harmonic_mean",
+    "bernoulli_bandit",
+    "bootstrap_interval",
     "effective_sample_size",
+    "expected_reward",
+    "gradient_statistics",
     "group_advantages",
     "kl_penalty",
+    "learn",
     "log_arithmetic_harmonic_mean",
     "log_power_mean",
+    "pessimistic_schedule",
     "policy_loss",
     "policy_surrogates",
     "power_mean",
     "power_mean_weights",
     "renyi_divergence",
+    "sequence_bandit",
     "sequence_log_ratios",
+    "sequence_logprobs",
+    "sequence_probabilities",
+    "student_interval",
 ]

@@ -1,5 +1,6 @@
 """Committed notebooks are clean: run once from top to bottom, small, and free of what one machine left in them."""
 
+import ast
 import copy
 import json
 import re
@@ -63,6 +64,33 @@ def test_committed_notebook_has_no_problems(path):
 def test_notebook_is_listed_in_the_start_page_and_the_readme(path):
     for page in {FOLDER / "00_start_here.ipynb", ROOT / "README.md"} - {path}:
         assert path.stem in page.read_text(encoding="utf-8"), f"{page.name} does not list {path.stem}"
+
+
+def deep_imports(notebook: dict, name: str) -> list[str]:
+    """What a notebook imports from deeper than it may: a page is read with the public names and its own package."""
+    allowed = {"hmpo_lib", "hmpo_lib.lm", "hmpo_lib.optim", "hmpo_lib.teach", f"hmpo_lib.teach.{name}"}
+    found = []
+    for part in notebook["cells"]:
+        # A line of IPython's own, such as `await`, parses; a magic does not, and is no import.
+        source = re.sub(r"^[%!].*$", "", "".join(part["source"]), flags=re.MULTILINE)
+        if part["cell_type"] == "code":
+            tree = compile(source, name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            for node in ast.walk(tree):
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                found += [given for given in names if given.split(".")[0] == "hmpo_lib" and given not in allowed]
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_imports_public_names_and_its_own_package_only(path):
+    name = path.stem.partition("_")[2] if path.parent == FOLDER else path.stem
+    assert deep_imports(json.loads(path.read_text(encoding="utf-8")), name) == []
+
+
+@pytest.mark.parametrize("line", ["import hmpo_lib.means", "from hmpo_lib.teach.bandits.exercises import x"])
+def test_an_import_from_deeper_is_found(line):
+    assert len(deep_imports({"cells": [cell(1, source=line)]}, "bandits")) == 1
 
 
 def cell(count, *outputs, source="1 + 1"):

@@ -14,8 +14,8 @@ import torch
 from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, sample_completions
 from hmpo_lib.lm.tasks import reward_correct
 from hmpo_lib.teach.animations import Animation
-from hmpo_lib.teach.figures.fine_tuning import fine_tuning_alt, view_live
-from hmpo_lib.teach.figures.fine_tuning_plots import HEIGHT, WIDTH, LiveView, draw_live
+from hmpo_lib.teach.fine_tuning_with_ratio_means.fine_tuning_drawings import HEIGHT, WIDTH, LiveView, draw_live
+from hmpo_lib.teach.fine_tuning_with_ratio_means.fine_tuning_live import fine_tuning_alt, view_live
 from hmpo_lib.teach.plotting import GREEN, GREY, VERMILLION, Canvas
 
 DESTINATION = Path(__file__).resolve().parent.parent / "docs" / "fine_tuning.png"

@@ -18,7 +18,7 @@ from hmpo_lib import Method, Objective
 from hmpo_lib.bandit_learning import learn
 from hmpo_lib.bandits import expected_reward, gradient_statistics, sequence_probabilities
 from hmpo_lib.schedules import pessimistic_schedule
-from hmpo_lib.teach.figures.bandit_traces import (
+from hmpo_lib.teach.bandits.bandit_recording import (
     CLIPS,
     CURVE_STEPS,
     EXPONENTS,
@@ -31,7 +31,7 @@ from hmpo_lib.teach.figures.bandit_traces import (
     RECORDED,
     STALENESS,
 )
-from hmpo_lib.teach.figures.bandit_worlds import KINDS, World, random_world, take_steps
+from hmpo_lib.teach.bandits.worlds_experiment import KINDS, World, random_world, take_steps
 
 BATCH = 64
 BIAS_WORLDS, CURVE_WORLDS, RATE_WORLDS = range(20), range(12), range(16)

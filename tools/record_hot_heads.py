@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hmpo_lib.teach.figures.hot_traces import HEADS, RATES, RECORDED, RECORDS, SEEDS, THRESHOLDS
-from hmpo_lib.teach.figures.hot_training import train_hot
+from hmpo_lib.teach.muon_and_qk_clip.hot_heads_experiment import train_hot
+from hmpo_lib.teach.muon_and_qk_clip.hot_heads_recording import HEADS, RATES, RECORDED, RECORDS, SEEDS, THRESHOLDS
 
 SHAPES = {"losses": (), "max_logits": (HEADS,), "entropies": (HEADS,), "clipped": ()}
 Place = tuple[int, int, int]  # of a run in the tables: rate, threshold, seed

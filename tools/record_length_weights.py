@@ -18,7 +18,7 @@ from torch import Tensor
 from hmpo_lib import Method, Objective
 from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model
 from hmpo_lib.lm.tasks import is_worked, reward_correct
-from hmpo_lib.teach.figures.length_weights import (
+from hmpo_lib.teach.fine_tuning_with_ratio_means.length_recording import (
     LEARNING_RATE,
     PAYMENTS,
     RECORDED,

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from hmpo_lib.lm.model import make_model, make_tokenizer
 from hmpo_lib.lm.pretrain import pretraining_batch
-from hmpo_lib.teach.figures.optimizer_race_traces import (
+from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import BATCH, STEPS, Setting, make_optimizer, race
+from hmpo_lib.teach.a_language_model_from_scratch.race_recording import (
     DETAILS,
     LONG_RATES,
     OPTIMIZERS,
@@ -27,7 +28,6 @@ from hmpo_lib.teach.figures.optimizer_race_traces import (
     best,
     choose,
 )
-from hmpo_lib.teach.figures.optimizer_race_training import BATCH, STEPS, Setting, make_optimizer, race
 
 TIMED_STEPS = 60
 START = time.perf_counter()

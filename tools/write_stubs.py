@@ -4,13 +4,20 @@ A cell whose last line is `check(name)` becomes the stub of the exercise of that
 cell that has changed loses its output.
 """
 
+import importlib
+import pkgutil
 import re
 import sys
 from pathlib import Path
 
 import nbformat
 
-from hmpo_lib.teach.exercises import EXERCISES
+from hmpo_lib import teach
+from hmpo_lib.teach.checks import EXERCISES
+
+for room in pkgutil.iter_modules(teach.__path__):
+    if room.ispkg:
+        importlib.import_module(f"hmpo_lib.teach.{room.name}")  # registers its exercises
 
 CHECK = re.compile(r"^check\((\w+)\)$")
 

@@ -23,6 +23,9 @@ from hmpo_lib.teach.plotting import GREEN, GREY, ORANGE
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 1e-6
 
+# Every exercise whose package has been imported, by name.
+EXERCISES: dict[str, "Exercise"] = {}
+
 LONGEST_SHOWN = 100  # characters of a value in a message
 LONGEST_ERROR = 300  # and of what an error says
 
@@ -89,8 +92,8 @@ class Exercise:
 
     @property
     def notebook(self) -> str:
-        """The notebook's name without its number: that of the module in which the exercise is written."""
-        return self.solution.__module__.rpartition(".")[2]
+        """The notebook's name without its number: that of the package in which the exercise is written."""
+        return self.solution.__module__.split(".")[-2]
 
     @property
     def cell(self) -> str:
@@ -163,7 +166,30 @@ def exercise(
     >>> square.check(lambda x: 2 * x).text
     '✗ Not yet. That is twice x.'
     """
-    return lambda solution: Exercise(solution, probes, mistakes, insight)
+
+    def register(solution: Callable[..., Any]) -> Exercise:
+        made = Exercise(solution, probes, mistakes, insight)
+        EXERCISES[made.name] = made
+        return made
+
+    return register
+
+
+def check(answer: Callable[..., Any]) -> Verdict:
+    """Check a function written for the exercise of its name. Nothing is stored or graded.
+
+    Raises:
+        ValueError: there is no exercise of this name.
+
+    >>> import hmpo_lib.teach.three_means
+    >>> def tokens_heard(r, p): ...
+    >>> check(tokens_heard).text
+    'Not written yet: ...'
+    """
+    name = getattr(answer, "__name__", repr(answer))
+    if name not in EXERCISES:
+        raise ValueError(f"no exercise is called {name}: check one of {', '.join(EXERCISES)}.")
+    return EXERCISES[name].check(answer)
 
 
 def plain(value: Any) -> Any:

@@ -50,7 +50,7 @@ def source(*cells):
 PANEL_AND_COUNT = """
 import ipywidgets
 from IPython import get_ipython
-from hmpo_lib.teach import power_mean_explorer
+from hmpo_lib.teach.three_means import power_mean_explorer
 
 panel = power_mean_explorer([0.5, 1.0, 1.5])
 drawn = []

@@ -1,1 +1,0 @@
-"""What the notebooks show: each module computes, draws, captions and describes one picture or panel."""

@@ -1,0 +1,1 @@
+"""What the pages of two or more notebooks draw with."""
