@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+KEPT = ("tags", "jupyter")  # `jupyter` collapses the source of a check
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -23,7 +24,7 @@ def run(path: Path) -> None:
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        cell.metadata = {name: value for name, value in cell.metadata.items() if name == "tags"}
+        cell.metadata = {name: value for name, value in cell.metadata.items() if name in KEPT}
         outputs = []
         for output in cell.get("outputs", []):
             is_widget = output.get("data", {}).pop(WIDGET_VIEW, None) is not None

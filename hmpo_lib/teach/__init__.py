@@ -4,10 +4,11 @@ What belongs to one notebook is in the package of its name; what two or more dra
 """
 
 from hmpo_lib.teach.checks import check
-from hmpo_lib.teach.live import LiveRun, fast_mode
+from hmpo_lib.teach.live import LiveRun, fast_mode, sized
 from hmpo_lib.teach.panels import Panel, p_label, p_slider, slider
 from hmpo_lib.teach.plotting import MEAN_STYLES, Canvas, label_ticks, tidy_axes
 from hmpo_lib.teach.predictions import predict
+from hmpo_lib.teach.tokens import draw_tokens, shaded_tokens, stacked
 
 __all__ = [
     "MEAN_STYLES",
@@ -15,11 +16,15 @@ __all__ = [
     "LiveRun",
     "Panel",
     "check",
+    "draw_tokens",
     "fast_mode",
     "label_ticks",
     "p_label",
     "p_slider",
     "predict",
+    "shaded_tokens",
+    "sized",
     "slider",
+    "stacked",
     "tidy_axes",
 ]

@@ -19,6 +19,7 @@ from hmpo_lib.teach.panels import Picture, StatusLine, live_bundle
 from hmpo_lib.teach.plotting import Canvas
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 _END: Any = object()  # what `next` gives when the steps are through: a StopIteration cannot travel through a future
 
@@ -26,6 +27,15 @@ _END: Any = object()  # what `next` gives when the steps are through: a StopIter
 def fast_mode() -> bool:
     """Whether `HMPO_FAST` asks for the short version of everything slow (the tests do). Nothing else reads it."""
     return os.environ.get("HMPO_FAST", "") not in ("", "0")
+
+
+def sized(full: T, *, fast: T) -> T:
+    """How large something slow is: ``full`` for a reader, ``fast`` for the tests.
+
+    >>> sized(50, fast=2) in (50, 2)
+    True
+    """
+    return fast if fast_mode() else full
 
 
 class LiveRun(Generic[R]):

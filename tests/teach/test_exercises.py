@@ -32,6 +32,8 @@ MODULES = sorted(
 for name in MODULES:
     importlib.import_module(f"hmpo_lib.teach.{name}")
 NOTEBOOKS = {path.stem.partition("_")[2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+DEEPER = {path.stem: path for path in sorted((ROOT / "notebooks" / "deeper").glob("*.ipynb"))}
+PAGES = NOTEBOOKS | DEEPER
 
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=lambda e: f"{e.notebook}-{e.name}")
 
@@ -119,11 +121,11 @@ def test_notebooks_without_a_language_model_load_none():
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_notebook_of_the_module_holds_its_two_exercises_in_order_each_once(module):
-    assert module in NOTEBOOKS, f"no notebook NN_{module}.ipynb: name the module as the notebook, without its number"
+def test_notebook_of_the_module_holds_its_exercises_in_order_each_once(module):
+    assert module in PAGES, f"no notebook NN_{module}.ipynb: name the module as the notebook, without its number"
     own = [exercise.name for exercise in EXERCISES.values() if exercise.notebook == module]
-    assert len(own) == 2
-    assert [name for name in map(checked, code_cells(NOTEBOOKS[module])) if name] == own
+    assert own
+    assert [name for name in map(checked, code_cells(PAGES[module])) if name] == own
 
 
 @pytest.mark.parametrize("name", [name for name in NOTEBOOKS if name != "start_here"])
@@ -131,14 +133,14 @@ def test_notebook_has_a_module_of_exercises(name):
     assert name in MODULES
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS.values(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES.values(), ids=lambda path: path.stem)
 def test_stub_in_the_notebook_is_the_one_that_the_solution_gives(path):
     for source in code_cells(path):
         if name := checked(source):
             assert source == EXERCISES[name].cell, f"run: python tools/write_stubs.py notebooks/{path.name}"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS.values(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES.values(), ids=lambda path: path.stem)
 def test_solutions_shown_in_a_notebook_use_only_names_that_it_has(path):
     mentioned = set()
     for source in code_cells(path):
