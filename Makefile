@@ -9,6 +9,7 @@ TORCH_INDEX ?=
 LAB_OPTIONS ?=
 PYTEST_OPTIONS ?=
 LOCK_OPTIONS ?=
+BENCHMARK_OPTIONS ?=
 
 BIN := .venv/bin
 # A stamp: as long as it is newer than what it depends on, there is nothing to install.
@@ -21,7 +22,7 @@ TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
 UV_VERSION := 0.13.9
 TORCH_VERSION := 2.13.0
 
-.PHONY: help install oracles lab test lint unit notebooks check lock
+.PHONY: help install oracles lab test lint unit notebooks benchmark check lock
 .DELETE_ON_ERROR:
 
 help:  ## print these lines
@@ -56,6 +57,9 @@ unit: $(READY)  ## tests/ and the examples in hmpo_lib's docstrings
 notebooks: $(READY)  ## run every notebook from top to bottom, in its fast mode
 	HMPO_FAST=1 $(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=180 \
 		-n auto --dist loadscope --maxprocesses=4 notebooks $(PYTEST_OPTIONS)
+
+benchmark: $(READY)  ## how fast is the RL loop, beside transformers, TRL (after `make oracles`) and the machine's floor?
+	$(BIN)/python -m benchmarks.lm $(BENCHMARK_OPTIONS)
 
 # Needs no .venv, so that it can say that there is none.
 check:  ## one line: is this machine ready? (for the evening before class)

@@ -1,6 +1,5 @@
 """The console script ``hmpo``: make the base model, fine-tune one."""
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -141,24 +140,6 @@ def _fine_tune(run: Any, checkpoint: Path | None, settings: dict[str, Any], *, n
             bar.set_postfix(reward=f"{row['reward_mean']:.2f}", length=f"{row['completion_length_mean']:.0f}")
     run.finish(model, tokenizer)
     click.echo(f"Metrics are in {run.metrics}, the model in {run.model}.")
-
-
-@cli.group("bench")
-def bench_group() -> None:
-    """Measure how fast this is, beside what others offer."""
-
-
-@bench_group.command("lm")
-@click.option("--rounds", type=click.IntRange(min=1), default=20, help="Turns of each contestant that count.")
-@click.option("--model", help="Folder, hub name or random-0.5b.  [default: the base model that is shipped]")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where everything runs.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="Of the arithmetic.")
-def bench_lm_command(rounds: int, model: str | None, device: str, dtype: Any) -> None:
-    """Time sampling and learning beside transformers, TRL and the machine's floor (some minutes)."""
-    from hmpo_lib.lm.bench import CONFIG, bench, open_model
-
-    for line in bench(*open_model(model, device), rounds=rounds, config=dataclasses.replace(CONFIG, dtype=dtype)):
-        click.echo(line)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers as t
 
-from hmpo_lib.lm import Rollout, head, load_base_model, token_logprobs, token_statistics
+from hmpo_lib.lm import Rollout, load_base_model, token_logprobs, token_statistics
 from hmpo_lib.lm import logprobs as logprobs_module
 from hmpo_lib.optim import MaxLogitMonitor
 
@@ -94,7 +94,7 @@ def gradient(model, logprobs, entropy, seed=0):
 def block_elements(request, monkeypatch):
     """With all logits at a time, and with a few columns of the vocabulary."""
     if request.param == "blocks":
-        monkeypatch.setitem(head._BLOCK_ELEMENTS, "cpu", 200)
+        monkeypatch.setitem(logprobs_module._BLOCK_ELEMENTS, "cpu", 200)
 
 
 @pytest.mark.usefixtures("block_elements")
@@ -125,7 +125,7 @@ def test_the_heads_gradients_are_those_of_finite_differences(bias):
     features, targets = torch.randn(4, 5).double(), torch.tensor([0, 300, 49, 50])
 
     def function(features, *_):
-        return head.head_statistics(features, linear, targets, temperature=0.7, with_entropy=True)
+        return logprobs_module.head_statistics(features, linear, targets, temperature=0.7, with_entropy=True)
 
     assert torch.autograd.gradcheck(function, (features.requires_grad_(), *linear.parameters()))
 
@@ -133,21 +133,21 @@ def test_the_heads_gradients_are_those_of_finite_differences(bias):
 def test_by_blocks_never_more_logits_exist_than_a_block(monkeypatch):
     made = []
     linear = torch.nn.functional.linear
-    monkeypatch.setitem(head._BLOCK_ELEMENTS, "cpu", 200)
-    monkeypatch.setattr(head.F, "linear", lambda *inputs: made.append(linear(*inputs)) or made[-1])
+    monkeypatch.setitem(logprobs_module._BLOCK_ELEMENTS, "cpu", 200)
+    monkeypatch.setattr(logprobs_module.F, "linear", lambda *inputs: made.append(linear(*inputs)) or made[-1])
     features, targets = torch.randn(10, 4, requires_grad=True), torch.arange(10)
     layer = torch.nn.Linear(4, 1000)
-    (logprobs,) = head.head_statistics(features, layer, targets, temperature=1.0, with_entropy=False)
+    (logprobs,) = logprobs_module.head_statistics(features, layer, targets, temperature=1.0, with_entropy=False)
     logprobs.sum().backward()
     assert sum(x.numel() for x in made) == 2 * 10 * 1000  # once forward, once backward
     assert max(x.numel() for x in made) == 200
 
 
 def test_a_head_that_is_frozen_costs_no_gradient_of_it(monkeypatch):
-    monkeypatch.setitem(head._BLOCK_ELEMENTS, "cpu", 200)
+    monkeypatch.setitem(logprobs_module._BLOCK_ELEMENTS, "cpu", 200)
     layer = torch.nn.Linear(4, 1000).requires_grad_(False)
     features = torch.randn(10, 4, requires_grad=True)
-    (ours,) = head.head_statistics(features, layer, torch.arange(10), temperature=1.0, with_entropy=False)
+    (ours,) = logprobs_module.head_statistics(features, layer, torch.arange(10), temperature=1.0, with_entropy=False)
     plain = layer(features).log_softmax(-1).diagonal()
     torch.testing.assert_close(*(torch.autograd.grad(x.sum(), features)[0] for x in (ours, plain)))
 
@@ -157,10 +157,12 @@ def test_under_autocast_the_head_computes_in_the_same_precision_by_blocks(monkey
 
     def logprobs():
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return head.head_statistics(features, layer, torch.arange(10), temperature=1.0, with_entropy=False)[0]
+            return logprobs_module.head_statistics(
+                features, layer, torch.arange(10), temperature=1.0, with_entropy=False
+            )[0]
 
     whole = logprobs()
-    monkeypatch.setitem(head._BLOCK_ELEMENTS, "cpu", 200)
+    monkeypatch.setitem(logprobs_module._BLOCK_ELEMENTS, "cpu", 200)
     torch.testing.assert_close(logprobs(), whole, rtol=0, atol=1e-5)
     assert (layer(features).log_softmax(-1).diagonal() - whole).abs().max() > 1e-4  # float32 would be seen
 

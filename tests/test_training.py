@@ -8,7 +8,7 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from hmpo_lib import METHODS, LearnableExponent, Method, Objective, group_advantages, policy_loss
-from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, rollout_row, surrogate, training
+from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, rollout_row, training
 from hmpo_lib.lm.state import TrainingState
 from hmpo_lib.lm.tasks import SUMS, is_worked
 
@@ -521,7 +521,7 @@ def longest_of(texts):
     ],
 )
 def test_the_completion_that_is_not_finite_is_named(monkeypatch, fault, harm):
-    original, guilty = surrogate.token_logprobs, []
+    original, guilty = training.token_logprobs, []
 
     def broken(policy, part, **options):
         if len(part.texts) > 1:  # the whole minibatch, before its rows are looked at one by one
@@ -529,7 +529,7 @@ def test_the_completion_that_is_not_finite_is_named(monkeypatch, fault, harm):
         row = torch.tensor([text == guilty[0] for text in part.texts])
         return harm(original(policy, part, **options), row[:, None])
 
-    monkeypatch.setattr(surrogate, "token_logprobs", broken)
+    monkeypatch.setattr(training, "token_logprobs", broken)
     message = stopped(*load_base_model(), **SPREAD)
     assert message.startswith(fault)
     assert f"at rollout 0, step 0; the offending completion is {guilty[0]!r}, to the prompt " in message

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from hmpo_lib.lm.rollouts import Rollout
+
 
 class StepRecord(NamedTuple):
     """What one optimizer step saw; all tensors are detached and on the CPU.
@@ -38,6 +40,17 @@ class StepRecord(NamedTuple):
     rewards: Tensor
     rows: Tensor
     max_logits: dict[str, Tensor]
+
+
+def rollout_metrics(rollout: Rollout, rewards: Tensor, group_size: int) -> dict[str, float]:
+    """What is measured of a rollout as a whole; each is defined in docs/metrics.md."""
+    groups = rewards.view(-1, group_size)
+    return {
+        "reward_mean": float(rewards.mean()),
+        "completion_length_mean": float(rollout.completion_mask.sum(dim=1).float().mean()),
+        "zero_variance_fraction": float((groups.amax(dim=1) == groups.amin(dim=1)).float().mean()),
+        "truncated_fraction": float(rollout.truncated.float().mean()),
+    }
 
 
 def rollout_row(records: list[StepRecord]) -> dict[str, float]:

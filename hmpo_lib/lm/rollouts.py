@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from hmpo_lib.lm.model import check_special_tokens
-from hmpo_lib.lm.requirements import attention_cache, prompt_inputs, require_eval, require_kept
+from hmpo_lib.lm.unsupported_models import attention_cache, prompt_inputs, require_eval, require_kept
 
 # Finished rows leave the batch once they are this part of it: leaving copies the cache of all others.
 _FINISHED_PART = 0.1

@@ -3,12 +3,14 @@
 import copy
 import dataclasses
 from collections import deque
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hmpo_lib.lm.config import FineTuneConfig
+from hmpo_lib.lm.config import FineTuneConfig, OptimizerName
+from hmpo_lib.lm.unsupported_models import require_float32
 from hmpo_lib.methods import Method
 from hmpo_lib.optim import MaxLogitMonitor, MuonAdamW, MuonClip, QKClip
 from hmpo_lib.schedules import LearnableExponent
@@ -52,19 +54,16 @@ class TrainingState:
             ValueError: weights that are not float32; a model without matrices for Muon, or whose attention logits
                 cannot be watched or clipped.
         """
-        for name, weight in model.named_parameters():
-            if weight.dtype != torch.float32:
-                raise ValueError(
-                    f"{name} is {weight.dtype}: expected float32 weights, since steps of fine-tuning are lost in fewer "
-                    'bits; load with load_model, and set dtype="bfloat16" for arithmetic in bfloat16.'
-                )
+        require_float32(model)
         if config.device is not None:
             model.to(config.device)
         # Before the monitor, so that the copies are plain models.
         reference = copy.deepcopy(model).requires_grad_(False) if config.kl_coefficient else None
         lagged = copy.deepcopy(model).requires_grad_(False) if config.policy_lag else None
         method = config.resolved_method()
-        optimizer = make_optimizer(model, config)
+        # Without weight decay: a decayed policy drifts even where no reward asks for it.
+        options = {"threshold": config.qk_clip_threshold} if config.optimizer == "muonclip" else {}
+        optimizer = make_optimizer(model, config.optimizer, config.learning_rate, weight_decay=0.0, **options)
         if isinstance(method.p_schedule, LearnableExponent):
             method.p_schedule.reset()  # another run with the same config must be the same run
             optimizer.add_param_group({"params": method.p_schedule.parameters(), "lr": method.p_schedule.learning_rate})
@@ -119,13 +118,19 @@ class TrainingState:
             group["lr"] = factor * rate
 
 
-def make_optimizer(model: PreTrainedModel, config: FineTuneConfig) -> torch.optim.Optimizer:
-    """The optimizer of a run, without weight decay: a decayed policy drifts even where no reward asks for it.
+def make_optimizer(
+    model: PreTrainedModel, name: OptimizerName, learning_rate: float, **options: Any
+) -> torch.optim.Optimizer:
+    """An optimizer over all of a model's weights.
 
     Muon's default factor, "match_rms_adamw", makes its steps as large as AdamW's: one learning rate serves both.
+
+    Args:
+        model: what it trains.
+        name: "adamw"; "muon" for the matrices inside the blocks and AdamW for the rest; "muonclip", with QK-Clip.
+        learning_rate: of AdamW or Muon.
+        options: of `torch.optim.AdamW`, `MuonAdamW` or `MuonClip`.
     """
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
-    if config.optimizer == "muon":
-        return MuonAdamW(model, config.learning_rate, weight_decay=0.0)
-    return MuonClip(model, config.learning_rate, threshold=config.qk_clip_threshold, weight_decay=0.0)
+    if name == "adamw":
+        return torch.optim.AdamW(model.parameters(), learning_rate, **options)
+    return {"muon": MuonAdamW, "muonclip": MuonClip}[name](model, learning_rate, **options)

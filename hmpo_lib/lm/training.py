@@ -1,30 +1,33 @@
-"""The RL loop: sample groups, score them, and take clipped policy-gradient steps with a chosen mean of the ratios.
+"""The RL loop, top to bottom: sample groups of completions, score them, step with a chosen mean of the ratios.
 
 One rollout is sampled, split into ``minibatches`` (groups stay whole) and passed over ``epochs`` times. With 1 × 1
 every step is on-policy, every ratio is 1, and the mean cannot matter; later minibatches are stale. With a
 ``policy_lag`` an older policy samples, and so every step is.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from hmpo_lib.advantages import group_advantages
+from hmpo_lib.kl import kl_penalty
 from hmpo_lib.lm.checkpoints import Checkpoints, load_checkpoint
 from hmpo_lib.lm.config import FineTuneConfig
+from hmpo_lib.lm.faults import fault_in, offending_row, require_finite
 from hmpo_lib.lm.logprobs import token_logprobs
 from hmpo_lib.lm.model import check_special_tokens
-from hmpo_lib.lm.records import StepRecord
-from hmpo_lib.lm.requirements import attention_cache, require_causal_reading, require_eval
+from hmpo_lib.lm.records import StepRecord, rollout_metrics
 from hmpo_lib.lm.rollouts import Rollout, sample_completions
 from hmpo_lib.lm.state import TrainingState
-from hmpo_lib.lm.surrogate import Surrogate, fault_in, offending_row, surrogate_loss
 from hmpo_lib.lm.tasks import Task, reward_correct, sample_prompts
+from hmpo_lib.lm.unsupported_models import attention_cache, require_causal_reading, require_eval
+from hmpo_lib.losses import policy_loss
 from hmpo_lib.optim import QKClip
 
 
@@ -102,6 +105,22 @@ def _run(
         state.release()
 
 
+class _Surrogate(NamedTuple):
+    """The loss of one minibatch and what is recorded of it, detached.
+
+    Attributes:
+        loss: a scalar to call ``backward()`` on.
+        metrics: plain numbers (docs/metrics.md).
+        log_ratios: ``[minibatch, time]``, before clipping; 0 where masked.
+        p: the exponent of the step, a number or ``[minibatch]``.
+    """
+
+    loss: Tensor
+    metrics: dict[str, float]
+    log_ratios: Tensor
+    p: float | Tensor
+
+
 def _one_rollout(
     state: TrainingState, tokenizer: PreTrainedTokenizerBase, config: FineTuneConfig, task: Task
 ) -> Iterator[StepRecord]:
@@ -120,10 +139,10 @@ def _one_rollout(
             temperature=config.temperature,
             generator=state.token_generator,
         )
-    _require_finite(rollout, prompts, state.rollouts_done)
+    require_finite(rollout, prompts, state.rollouts_done)
     rewards = _score(prompts, rollout, config.group_size, task, state.rollouts_done)
     advantages = group_advantages(rewards, config.group_size, scale=state.method.advantage_scale)
-    summary = _summarize(rollout, rewards, config.group_size)
+    summary = rollout_metrics(rollout, rewards, config.group_size)
     minibatches = list(_minibatches(config, state.prompt_generator))
     rollouts = [rollout] * config.epochs
     if config.dtype == "bfloat16":
@@ -153,18 +172,6 @@ def _one_rollout(
         resumed = time.perf_counter()
 
 
-def _require_finite(rollout: Rollout, prompts: list[str], index: int) -> None:
-    bad = (~rollout.logprobs.isfinite()).any(dim=1)
-    if bool(bad.any()):
-        row = int(bad.int().argmax())
-        prompt = prompts[row * len(prompts) // len(bad)]
-        raise FloatingPointError(
-            f"a log-probability of the sampler's is not finite at rollout {index}, before its first step; the "
-            f"offending completion is {rollout.texts[row]!r}, to the prompt {prompt!r}: lower the learning rate, or "
-            "start from a model whose logits are finite."
-        )
-
-
 def _score(prompts: list[str], rollout: Rollout, group_size: int, task: Task, index: int) -> Tensor:
     repeated = [prompt for prompt in prompts for _ in range(group_size)]
     pairs = list(zip(repeated, rollout.texts, strict=True))
@@ -179,16 +186,6 @@ def _score(prompts: list[str], rollout: Rollout, group_size: int, task: Task, in
             "expected finite rewards."
         )
     return rewards
-
-
-def _summarize(rollout: Rollout, rewards: Tensor, group_size: int) -> dict[str, float]:
-    groups = rewards.view(-1, group_size)
-    return {
-        "reward_mean": float(rewards.mean()),
-        "completion_length_mean": float(rollout.completion_mask.sum(dim=1).float().mean()),
-        "zero_variance_fraction": float((groups.amax(dim=1) == groups.amin(dim=1)).float().mean()),
-        "truncated_fraction": float(rollout.truncated.float().mean()),
-    }
 
 
 def _minibatches(config: FineTuneConfig, generator: torch.Generator) -> Iterator[Tensor]:
@@ -220,7 +217,7 @@ def _recompute_logprobs(
 
 def _optimizer_step(
     state: TrainingState, part: Rollout, advantages: Tensor, config: FineTuneConfig, step: int, prompts: list[str]
-) -> tuple[Surrogate, dict[str, float], dict[str, Tensor]]:
+) -> tuple[_Surrogate, dict[str, float], dict[str, Tensor]]:
     """One step on a minibatch: what it minimized, its metrics, and the attention logits it saw."""
     state.set_learning_rates(state.rollouts_done * config.steps_per_rollout + step, config.warmup_steps)
     # Before, since the caller's own backward() may have left gradients behind; in weights that are frozen by now, too.
@@ -230,12 +227,16 @@ def _optimizer_step(
         state.monitor.reset()  # and the caller's own forward pass logits
     # Enabled here, not around the loop: a generator must not leave the caller's gradient mode changed.
     with torch.enable_grad():
-        result = surrogate_loss(state, part, advantages, config)
+        result = _surrogate_loss(state, part, advantages, config)
         result.loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.max_gradient_norm)
     logits = {} if state.monitor is None else {k: v.cpu() for k, v in state.monitor.max_logits().items()}
-    if fault := fault_in(result, norm, state, logits):
-        row = offending_row(state, part, advantages, result, config)
+    if fault := fault_in(result.log_ratios, result.loss, norm, state, logits):
+
+        def loss_of(rows: Tensor) -> Tensor:
+            return _surrogate_loss(state, part.select(rows), advantages[rows], config).loss
+
+        row = offending_row(result.log_ratios, state, loss_of)
         raise FloatingPointError(
             f"{fault} at rollout {state.rollouts_done}, step {step}; the offending completion is {part.texts[row]!r}, "
             f"to the prompt {prompts[row]!r}: lower the learning rate, or bound the ratios of negative advantages with "
@@ -248,3 +249,39 @@ def _optimizer_step(
     if isinstance(state.optimizer, QKClip):
         metrics["heads_clipped"] = state.optimizer.history[-1].heads_clipped
     return result, metrics, logits
+
+
+def _surrogate_loss(state: TrainingState, part: Rollout, advantages: Tensor, config: FineTuneConfig) -> _Surrogate:
+    """The policy loss of a minibatch under the state's model, with its KL penalty if there is one.
+
+    Args:
+        state: where the run stands.
+        part: the minibatch.
+        advantages: ``[minibatch]``.
+        config: temperature, KL penalty and type of the arithmetic.
+    """
+    mask, objective = part.completion_mask, state.method.objective
+    with config.autocast(state.model.device):
+        logprobs = token_logprobs(state.model, part, temperature=config.temperature)
+    log_ratios = (logprobs - part.logprobs).detach()
+    if state.method.p_schedule is not None:
+        progress = state.rollouts_done / max(1, config.rollouts - 1)
+        objective = dataclasses.replace(objective, p=state.method.p_schedule(progress, log_ratios, mask, advantages))
+    loss, metrics = policy_loss(logprobs, part.logprobs, advantages, mask, objective)
+    p = torch.as_tensor(objective.p).detach()
+    metrics["p"] = p.float().mean()
+    if state.reference is not None:
+        with torch.no_grad(), config.autocast(state.model.device):
+            ref_logprobs = token_logprobs(state.reference, part, temperature=config.temperature)
+        penalty = kl_penalty(
+            logprobs,
+            ref_logprobs,
+            mask,
+            estimator=config.kl_estimator,
+            length_weight=objective.length_weight,
+            max_length=objective.max_length,
+        )
+        loss = loss + config.kl_coefficient * penalty
+        metrics["kl_ref"] = (logprobs.detach() - ref_logprobs)[mask].mean()
+    numbers = {name: float(value) for name, value in metrics.items()}
+    return _Surrogate(loss, numbers, log_ratios, p.cpu() if p.dim() else p.item())

@@ -1,6 +1,6 @@
 """What `token_logprobs` costs at a large vocabulary, beside a full log-softmax: forward and backward, memory and time.
 
-python -m hmpo_lib.lm.bench_logprobs plain     one measurement, as JSON; each in a process of its own, since a
+python -m benchmarks.lm.logprobs plain     one measurement, as JSON; each in a process of its own, since a
                                                peak cannot be taken back
 """
 
@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from hmpo_lib.lm.bench_peers import clock
-from hmpo_lib.lm.logprobs import token_logprobs
-from hmpo_lib.lm.rollouts import Rollout
+from benchmarks.lm.peers import clock
+from hmpo_lib.lm import Rollout, token_logprobs
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Sizes(NamedTuple):
@@ -122,7 +123,7 @@ def compare(sizes: Sizes, device: str, dtype: torch.dtype, rounds: int) -> tuple
     for _ in range(rounds):
         for way, measured in costs.items():
             command = [sys.executable, "-m", __name__, way, device, name, *map(str, sizes)]
-            result = subprocess.run(command, capture_output=True, text=True, check=True)
+            result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
             measured.append(Cost(**json.loads(result.stdout)))
     return costs["hmpo"], costs["plain"]
 

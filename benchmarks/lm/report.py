@@ -16,18 +16,22 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from hmpo_lib.lm import bench_logprobs
-from hmpo_lib.lm.bench_floor import multiply_rate, rollout_flops
-from hmpo_lib.lm.bench_peers import Turn, compare_sampling, our_rollouts, trl_rollouts
-from hmpo_lib.lm.config import FineTuneConfig
-from hmpo_lib.lm.model import load_base_model, load_model, make_tokenizer
-from hmpo_lib.lm.rollouts import sample_completions
-from hmpo_lib.lm.tasks import sample_prompts
+from benchmarks.lm import logprobs
+from benchmarks.lm.floor import multiply_rate, rollout_flops
+from benchmarks.lm.peers import Turn, compare_sampling, our_rollouts, trl_rollouts
+from hmpo_lib.lm import (
+    FineTuneConfig,
+    load_base_model,
+    load_model,
+    make_tokenizer,
+    sample_completions,
+    sample_prompts,
+)
 
 RANDOM_MODEL = "random-0.5b"
 # So small a learning rate that the answers keep their lengths, whoever has learned how much by then.
 CONFIG = FineTuneConfig(method="grpo", prompts=32, group_size=8, minibatches=2, max_new_tokens=40, learning_rate=1e-6)
-SIZES = bench_logprobs.Sizes()
+SIZES = logprobs.Sizes()
 
 
 def open_model(name: str | None, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -43,13 +47,13 @@ def open_model(name: str | None, device: str) -> tuple[PreTrainedModel, PreTrain
     return model.to(device), tokenizer
 
 
-def bench(
+def report(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
     rounds: int = 20,
     config: FineTuneConfig = CONFIG,
-    sizes: bench_logprobs.Sizes = SIZES,
+    sizes: logprobs.Sizes = SIZES,
 ) -> Iterator[str]:
     """The lines of the report, each as soon as it is measured; a few minutes in all.
 
@@ -150,8 +154,8 @@ def _floor_line(
     )
 
 
-def _logprobs_line(model: PreTrainedModel, config: FineTuneConfig, sizes: bench_logprobs.Sizes, rounds: int) -> str:
-    ours, plain = bench_logprobs.compare(sizes, str(model.device), getattr(torch, config.dtype), rounds)
+def _logprobs_line(model: PreTrainedModel, config: FineTuneConfig, sizes: logprobs.Sizes, rounds: int) -> str:
+    ours, plain = logprobs.compare(sizes, str(model.device), getattr(torch, config.dtype), rounds)
     peaks, times = ([[cost[field] for cost in side] for side in (ours, plain)] for field in (0, 1))
     tokens = sizes.completions * sizes.tokens
     return (

@@ -1,23 +1,23 @@
-"""`hmpo bench lm`: that the contestants do the same work, and that its arithmetic is right. Nothing here is timed."""
+"""`python -m benchmarks.lm`: its contestants do the same work, and its arithmetic is right. Nothing here is timed."""
 
 import dataclasses
 import importlib.util
 import re
+import subprocess
 import sys
 
 import pytest
 import torch
-from click.testing import CliRunner
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from hmpo_lib import cli
-from hmpo_lib.lm import bench, bench_logprobs, load_base_model, sample_completions
-from hmpo_lib.lm.bench_floor import multiply_rate, rollout_flops
-from hmpo_lib.lm.bench_peers import compare_sampling, our_rollouts, trl_rollouts
-from hmpo_lib.lm.tasks import sample_prompts
+from benchmarks.lm import logprobs as logprobs_costs
+from benchmarks.lm import report
+from benchmarks.lm.floor import multiply_rate, rollout_flops
+from benchmarks.lm.peers import compare_sampling, our_rollouts, trl_rollouts
+from hmpo_lib.lm import load_base_model, sample_completions, sample_prompts
 
-TINY = dataclasses.replace(bench.CONFIG, prompts=4, group_size=4, max_new_tokens=12, rollouts=2)
-SIZES = bench_logprobs.Sizes(vocabulary=50, width=16, completions=2, tokens=5)
+TINY = dataclasses.replace(report.CONFIG, prompts=4, group_size=4, max_new_tokens=12, rollouts=2)
+SIZES = logprobs_costs.Sizes(vocabulary=50, width=16, completions=2, tokens=5)
 
 needs_trl = pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="the extra peers is not installed")
 
@@ -30,13 +30,13 @@ def base_model():
 @pytest.fixture
 def known_costs(monkeypatch):
     """In place of the fresh processes, of which one test is enough."""
-    costs = [bench_logprobs.Cost(2**20, 3.0)], [bench_logprobs.Cost(2**22, 2.0)]
-    monkeypatch.setattr(bench_logprobs, "compare", lambda *_: costs)
+    costs = [logprobs_costs.Cost(2**20, 3.0)], [logprobs_costs.Cost(2**22, 2.0)]
+    monkeypatch.setattr(logprobs_costs, "compare", lambda *_: costs)
 
 
 def test_the_report_comes_to_its_end_and_gives_each_ratio(base_model, known_costs):
-    lines = list(bench.bench(*base_model, rounds=2, config=TINY, sizes=SIZES))
-    report = "\n".join(lines)
+    lines = list(report.report(*base_model, rounds=2, config=TINY, sizes=SIZES))
+    text = "\n".join(lines)
     for pattern in (
         r"sampling .* times as fast",
         r"rollout +hmpo \S+ s",
@@ -44,20 +44,20 @@ def test_the_report_comes_to_its_end_and_gives_each_ratio(base_model, known_cost
         r"peak 1 MiB, full log-softmax 4 MiB: 4 \(4 to 4\) times less",
         r"its time 1\.5 \(1\.5 to 1\.5\) times the other's",
     ):
-        assert re.search(pattern, report), report
+        assert re.search(pattern, text), text
     assert f"{torch.get_num_threads()} threads" in lines[0]
 
 
 def test_without_trl_the_report_says_how_to_get_it(base_model, known_costs, monkeypatch):
     monkeypatch.setitem(sys.modules, "trl", None)
-    report = "\n".join(bench.bench(*base_model, rounds=2, config=TINY, sizes=SIZES))
-    assert 'to compare with TRL: pip install "hmpo-lib[peers]"' in report
-    assert "floor" in report
+    text = "\n".join(report.report(*base_model, rounds=2, config=TINY, sizes=SIZES))
+    assert 'to compare with TRL: pip install "hmpo-lib[peers]"' in text
+    assert "floor" in text
 
 
 @needs_trl
 def test_trl_does_the_same_work_as_this_library(base_model):
-    config = dataclasses.replace(bench.CONFIG, prompts=16, group_size=4, rollouts=3)
+    config = dataclasses.replace(report.CONFIG, prompts=16, group_size=4, rollouts=3)
     prompts = sample_prompts(config.prompts * config.rollouts, torch.Generator().manual_seed(0))
     model, tokenizer = load_base_model()
     before = [parameter.clone() for parameter in model.parameters()]
@@ -74,7 +74,7 @@ def test_trl_does_the_same_work_as_this_library(base_model):
 
 
 def test_generate_and_sample_completions_draw_as_many_tokens(base_model):
-    config = dataclasses.replace(bench.CONFIG, rollouts=3)
+    config = dataclasses.replace(report.CONFIG, rollouts=3)
     before = torch.get_rng_state()
     ours, theirs = ([turn.tokens for turn in side] for side in compare_sampling(*base_model, config))
     assert torch.equal(before, torch.get_rng_state())
@@ -107,9 +107,9 @@ def test_the_rate_of_multiplication_is_a_rate():
 
 
 def test_both_ways_of_log_probabilities_agree_with_their_gradients():
-    model, rollout = bench_logprobs.model_and_rollout(SIZES)
+    model, rollout = logprobs_costs.model_and_rollout(SIZES)
     found = {}
-    for name, way in bench_logprobs.WAYS.items():
+    for name, way in logprobs_costs.WAYS.items():
         model.zero_grad()
         logprobs = way(model, rollout)
         (logprobs * torch.linspace(-1, 1, logprobs.numel()).view_as(logprobs)).sum().backward()
@@ -118,13 +118,13 @@ def test_both_ways_of_log_probabilities_agree_with_their_gradients():
 
 
 def test_the_plain_way_holds_at_least_one_log_softmax_of_everything():
-    sizes = bench_logprobs.Sizes(vocabulary=50_000, width=16, completions=4, tokens=32)
+    sizes = logprobs_costs.Sizes(vocabulary=50_000, width=16, completions=4, tokens=32)
     logits = 4 * sizes.vocabulary * sizes.completions * sizes.tokens  # bytes
-    _, (plain,) = bench_logprobs.compare(sizes, "cpu", torch.float32, rounds=1)
+    _, (plain,) = logprobs_costs.compare(sizes, "cpu", torch.float32, rounds=1)
     assert plain.peak > 1.9 * logits
 
 
 def test_help_names_the_options():
-    result = CliRunner().invoke(cli.cli, ["bench", "lm", "--help"])
-    assert result.exit_code == 0
-    assert "--rounds" in result.output
+    command = [sys.executable, "-m", "benchmarks.lm", "--help"]
+    result = subprocess.run(command, cwd=logprobs_costs.ROOT, capture_output=True, text=True, check=True)
+    assert "--rounds" in result.stdout

@@ -1,4 +1,4 @@
-"""The contestants of `hmpo bench lm`: this library, `generate` of transformers, and TRL's GRPOTrainer, taking turns."""
+"""The contestants: this library, `generate` of transformers, and TRL's GRPOTrainer, taking turns."""
 
 import tempfile
 import time
@@ -10,10 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 
-from hmpo_lib.lm.config import FineTuneConfig
-from hmpo_lib.lm.rollouts import sample_completions
-from hmpo_lib.lm.tasks import reward_correct, sample_prompts
-from hmpo_lib.lm.training import fine_tune
+from hmpo_lib.lm import FineTuneConfig, fine_tune, reward_correct, sample_completions, sample_prompts
 
 
 class Turn(NamedTuple):

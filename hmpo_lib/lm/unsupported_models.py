@@ -1,4 +1,4 @@
-"""What sampling and scoring ask of a model, and the refusal of one that would be read wrongly."""
+"""Models that are refused, since sampling or scoring would read them wrongly; and how both read a prompt."""
 
 from typing import Any
 
@@ -52,6 +52,16 @@ def require_eval(model: PreTrainedModel) -> None:
         if module.training:
             raise ValueError(
                 f"{name or 'the model'} is in training mode: dropout would move every ratio off 1; call model.eval()."
+            )
+
+
+def require_float32(model: PreTrainedModel) -> None:
+    """Refuses weights of another type: steps of fine-tuning are lost in fewer bits."""
+    for name, weight in model.named_parameters():
+        if weight.dtype != torch.float32:
+            raise ValueError(
+                f"{name} is {weight.dtype}: expected float32 weights, since steps of fine-tuning are lost in fewer "
+                'bits; load with load_model, and set dtype="bfloat16" for arithmetic in bfloat16.'
             )
 
 
