@@ -85,6 +85,15 @@ class Canvas:
         self._background: Any = None
         self._animated: list[Artist] = []
 
+    def mosaic(self, layout: Any, **options: Any) -> dict[str, Axes]:
+        """Axes by name, as `Figure.subplot_mosaic` has them, placed so that titles and labels fit.
+
+        >>> sorted(Canvas(200, 100).mosaic("ab"))
+        ['a', 'b']
+        """
+        self.figure.set_layout_engine("constrained")
+        return self.figure.subplot_mosaic(layout, **options)
+
     def animate(self, artist: A) -> A:
         """Register an artist as moving and return it."""
         artist.set_animated(True)
