@@ -39,7 +39,7 @@ def by_command(folder: Path, *options: str) -> None:
 def by_library(folder: Path) -> None:
     """A run with a method of its own, which no file can name: a learnable exponent."""
     exponent = LearnableExponent(start=0.5, learning_rate=0.1)
-    method = Method(Objective(0.5, "token", (0.8, 1.2)), "test", p_schedule=exponent)
+    method = Method(Objective(None, "token", (0.8, 1.2)), "test", p_schedule=exponent)
     config = FineTuneConfig(method=method, kl_coefficient=0.1, warmup_steps=4, **{**SIZES, "rollouts": 3})
     run, checkpoints = RunFolder(folder), Checkpoints(folder / "checkpoints", every=1)
     policy, tokenizer = load_base_model()

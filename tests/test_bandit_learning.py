@@ -102,7 +102,7 @@ def test_a_schedule_is_told_how_far_the_run_is():
         seen.append(progress)
         return 0.0
 
-    learn(world(), {"watched": Method(Objective(0.0), "test", p_schedule=schedule)}, seeds=[0], steps=5)
+    learn(world(), {"watched": Method(Objective(None), "test", p_schedule=schedule)}, seeds=[0], steps=5)
     assert seen == [0, 0.25, 0.5, 0.75, 1]
 
 
@@ -169,7 +169,7 @@ def test_policies_may_look_at_the_token_before():
 
 
 def test_a_learnable_exponent_is_refused_with_a_word_on_where_it_works():
-    method = Method(Objective(0.0), "test", p_schedule=LearnableExponent())
+    method = Method(Objective(None), "test", p_schedule=LearnableExponent())
     with pytest.raises(ValueError, match="fine_tune"):
         learn(world(), {"learned": method}, seeds=[0], steps=1)
 

@@ -119,7 +119,7 @@ def test_saving_changes_no_number_of_the_run(tmp_path):
 def test_a_learnable_exponent_goes_on_from_where_it_was(tmp_path):
     def config():
         exponent = LearnableExponent(start=0.5, learning_rate=0.1)
-        return dataclasses.replace(SMALL, method=Method(Objective(0.5), "test", p_schedule=exponent))
+        return dataclasses.replace(SMALL, method=Method(Objective(None), "test", p_schedule=exponent))
 
     checkpoints = Checkpoints(tmp_path / "checkpoints", every=2)
     records, _ = run(config(), checkpoints=checkpoints)
@@ -207,7 +207,7 @@ def test_a_model_whose_resume_failed_is_not_watched(finished, copied):
 
 def test_an_exponent_that_was_made_otherwise_is_refused(tmp_path):
     def with_bound(bound):
-        return dataclasses.replace(SMALL, method=Method(Objective(0.0), "t", p_schedule=LearnableExponent(bound=bound)))
+        return dataclasses.replace(SMALL, method=Method(Objective(None), "t", p_schedule=LearnableExponent(bound=bound)))
 
     checkpoints = Checkpoints(tmp_path / "checkpoints", every=5)
     run(with_bound(2.0), checkpoints=checkpoints)

@@ -64,9 +64,9 @@ def test_a_method_of_ones_own_is_described_so_that_another_one_differs():
 
     assert described(0.5, None) == described(0.5, None)
     assert described(0.5, None) != described(0.25, None)
-    assert described(0.5, None) != described(0.5, LearnableExponent(start=0.5))
-    assert described(0.5, PMPOSchedule((0.8, 1.2))) != described(0.5, PMPOSchedule((0.8, 1.3)))
-    json.dumps(described(0.5, LearnableExponent(start=0.5)))
+    assert described(0.5, None) != described(None, LearnableExponent(start=0.5))
+    assert described(None, PMPOSchedule((0.8, 1.2))) != described(None, PMPOSchedule((0.8, 1.3)))
+    json.dumps(described(None, LearnableExponent(start=0.5)))
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])

@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 from torch.autograd import gradcheck
 
-from hmpo_lib import METHODS, Objective, policy_loss
+from hmpo_lib import METHODS, Objective, kl_penalty, policy_loss
 
 # ratios [[.5, 1, 1.5, pad], [2, 1.25, pad, pad]], advantages [1, -1]
 RATIOS = torch.tensor([[0.5, 1.0, 1.5, 1.0], [2.0, 1.25, 1.0, 1.0]], dtype=torch.float64)
@@ -22,7 +22,7 @@ GMPO_RANGE = (math.exp(-0.4), math.exp(0.4))
 def fixture_loss(objective: Objective, **changes):
     arguments = {"logprobs": OLD + RATIOS.log(), "old_logprobs": OLD, "advantages": ADVANTAGES, "completion_mask": MASK}
     arguments |= changes
-    return policy_loss(*arguments.values(), objective)
+    return policy_loss(*arguments.values(), objective, metrics=True)
 
 
 def every_cell():
@@ -30,7 +30,7 @@ def every_cell():
     exponents = (-math.inf, -2.0, -1.0, 0.0, 0.5, 1.0, math.inf)
     weights = ("equal", "proportional", "constant")
     return [
-        Objective(p, clip, (0.8, 1.2) if clip else None, weight)
+        Objective(p, clip, (0.8, 1.2) if clip else None, weight, max_length=4 if weight == "constant" else None)
         for p, clip, weight in itertools.product(exponents, (None, "token", "sequence"), weights)
     ]
 
@@ -128,13 +128,13 @@ def test_the_order_of_tokens_and_of_completions_changes_nothing(objective):
 
 @pytest.mark.parametrize("objective", every_cell(), ids=str)
 def test_an_empty_completion_changes_nothing(objective):
-    objective = dataclasses.replace(objective, max_length=4 if objective.length_weight == "constant" else None)
     with_empty = policy_loss(
         torch.cat([OLD + RATIOS.log(), torch.full((1, 4), math.nan, dtype=torch.float64)]),
         torch.cat([OLD, torch.zeros(1, 4, dtype=torch.float64)]),
         torch.tensor([1.0, -1.0, math.nan], dtype=torch.float64),
         torch.cat([MASK, torch.zeros(1, 4, dtype=torch.bool)]),
         objective,
+        metrics=True,
     )
     without = fixture_loss(objective)
     torch.testing.assert_close(with_empty.loss, without.loss, rtol=0, atol=0)
@@ -143,8 +143,6 @@ def test_an_empty_completion_changes_nothing(objective):
 
 @pytest.mark.parametrize("objective", every_cell(), ids=str)
 def test_micro_batches_with_the_whole_normalizer_add_up_to_the_batch(objective):
-    if objective.length_weight == "constant":
-        objective = dataclasses.replace(objective, max_length=4)
     normalizer = MASK.sum() if objective.length_weight == "proportional" else len(MASK)
     parts = [
         policy_loss(
@@ -158,6 +156,59 @@ def test_micro_batches_with_the_whole_normalizer_add_up_to_the_batch(objective):
         for i in range(2)
     ]
     torch.testing.assert_close(sum(parts), fixture_loss(objective).loss)
+
+
+@pytest.mark.parametrize("objective", every_cell(), ids=str)
+@pytest.mark.parametrize("shape", [(2, 4), (2, 0), (0, 4)])
+def test_a_micro_batch_without_a_token_has_loss_0_and_a_gradient_of_zeros_if_it_is_told_the_normalizer(objective, shape):
+    logprobs = torch.full(shape, math.nan, dtype=torch.float64, requires_grad=True)
+    batch = torch.zeros(shape), torch.ones(shape[0]), torch.zeros(shape, dtype=torch.bool)
+    result = policy_loss(logprobs, *batch, objective, normalizer=torch.tensor(7.0), metrics=True)
+    result.loss.backward()
+    assert result.loss.item() == 0
+    assert torch.equal(logprobs.grad, torch.zeros(shape, dtype=torch.float64))
+    assert result.metrics["ratio_mean"].isnan()
+    with pytest.raises(ValueError, match="give the normalizer"):
+        policy_loss(logprobs, *batch, objective)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_padding_changes_no_methods_loss_gradient_or_exponent(name):
+    method = METHODS[name].with_max_length(9)
+    generator = torch.Generator().manual_seed(0)
+    log_ratios = 0.3 * torch.randn(8, 6, generator=generator, dtype=torch.float64)
+    mask = torch.arange(6) < torch.tensor([6, 2, 1, 4, 6, 3, 5, 2]).unsqueeze(1)
+    advantages = torch.randn(8, generator=generator, dtype=torch.float64)
+    results = []
+    for padding in (0, 6):
+        d, m = (torch.nn.functional.pad(x, (0, padding)) for x in (log_ratios, mask))
+        leaf = d.clone().requires_grad_()
+        objective = method.step_objective(0.25, d, m, advantages)
+        loss = policy_loss(leaf, torch.zeros_like(d), advantages, m, objective).loss
+        loss.backward()
+        results.append((loss.detach(), leaf.grad[:, :6], torch.as_tensor(objective.p)))
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_a_constant_length_weight_needs_its_constant_in_loss_and_penalty():
+    with pytest.raises(ValueError, match="expected the limit of new tokens"):
+        fixture_loss(METHODS["dr_grpo"].objective)
+    with pytest.raises(ValueError, match="expected the limit of new tokens"):
+        kl_penalty(OLD, OLD, MASK, estimator="k2", length_weight="constant")
+
+
+@pytest.mark.parametrize("name", ["holder", "pmpo", "pessimistic"])
+def test_the_objective_of_a_method_that_moves_its_p_is_refused_with_a_word_on_how_to_get_the_steps(name):
+    with pytest.raises(ValueError, match="step_objective"):
+        fixture_loss(METHODS[name].objective)
+
+
+def test_metrics_are_computed_where_they_are_asked_for_and_change_nothing():
+    arguments = OLD + RATIOS.log(), OLD, ADVANTAGES, MASK, Objective(-1.0)
+    plain = policy_loss(*arguments)
+    assert plain.metrics == {}
+    assert torch.equal(plain.loss, fixture_loss(Objective(-1.0)).loss)
+    assert len(fixture_loss(Objective(-1.0)).metrics) == 10
 
 
 def test_length_weights_are_a_mean_of_sequences_a_mean_of_tokens_and_a_constant():
@@ -278,6 +329,19 @@ def test_tensors_of_wrong_shapes_are_refused_with_their_shapes(changes, message)
 def test_an_objective_that_means_nothing_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Objective(**arguments)
+
+
+def test_objectives_are_equal_where_their_settings_are_tensors_included():
+    def several(*p):
+        return Objective(torch.tensor(p), "token", (0.8, 1.2))
+
+    assert several(-1.0, 1.0) == several(-1.0, 1.0)
+    assert hash(several(-1.0, 1.0)) == hash(several(-1.0, 1.0))
+    assert several(-1.0, 1.0) != several(-1.0, 0.5)
+    assert several(-1.0, 1.0) != dataclasses.replace(several(-1.0, 1.0), clip_range=(0.8, 1.3))
+    assert Objective(torch.tensor(0.5)) == Objective(0.5) != several(0.5)
+    assert Objective(0.5) != Objective(None)
+    assert Objective(0.5) != 0.5
 
 
 def test_an_exponent_per_completion_is_one_loss_per_completion():

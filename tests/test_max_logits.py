@@ -2,7 +2,10 @@
 
 import copy
 import gc
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +22,7 @@ from hmpo_lib.optim.attention_logits import max_attention_logits
 from .tiny_models import MLP, MODELS, SIZES, backward, softmax_maxima, tiny_batch, tiny_model
 
 FAMILIES = sorted(MODELS)
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def seen(monitor):
@@ -156,6 +160,40 @@ def test_a_second_monitor_takes_the_first_ones_place():
     second.reset()
     model(**batch, use_cache=False)
     assert seen(second).shape == (1, 4)
+
+
+@pytest.mark.parametrize("order", [("max_logit", "norm_bound"), ("norm_bound", "max_logit"), ("both", "max_logit")])
+@pytest.mark.parametrize("first_removed", [0, 1])
+def test_after_two_monitors_in_any_order_the_model_has_its_attention_back(order, first_removed):
+    model = tiny_model("llama")
+    monitors = [MaxLogitMonitor(model, measure=measure) for measure in order]
+    monitors[first_removed].remove()
+    monitors[1 - first_removed].remove()
+    assert model.config._attn_implementation == "sdpa"
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_bound_alone_leaves_the_attention_of_the_model_as_it_is():
+    model, batch = tiny_model("llama"), tiny_batch()
+    MaxLogitMonitor(model)
+    monitor = MaxLogitMonitor(model, measure="norm_bound")
+    assert model.config._attn_implementation == "sdpa"
+    backward(model, batch)
+    assert monitor.measured()["model.layers.0.self_attn"].shape == (4,)
+
+
+def test_a_watched_model_runs_in_a_process_that_has_not_imported_the_monitor(tmp_path):
+    model, batch = tiny_model("llama"), tiny_batch()
+    MaxLogitMonitor(model, measure="max_logit")
+    expected = model(**batch, use_cache=False).logits
+    torch.save((model, batch), tmp_path / "pickled")
+    program = f"""
+import torch
+model, batch = torch.load({str(tmp_path / "pickled")!r}, weights_only=False)
+torch.save(model(**batch, use_cache=False).logits, {str(tmp_path / "logits")!r})
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, capture_output=True)
+    assert torch.equal(torch.load(tmp_path / "logits"), expected)
 
 
 def test_a_model_that_is_dropped_is_freed():
@@ -446,5 +484,5 @@ def test_projections_that_are_not_whole_heads_are_refused():
 
 
 def test_an_unknown_measure_is_refused():
-    with pytest.raises(ValueError, match="expected 'max_logit' or 'norm_bound'"):
+    with pytest.raises(ValueError, match="expected 'max_logit', 'norm_bound' or 'both'"):
         MaxLogitMonitor(tiny_model("llama"), measure="guess")

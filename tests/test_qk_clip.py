@@ -2,14 +2,17 @@
 
 import copy
 import pickle
+import tracemalloc
 
 import pytest
 import torch
 import transformers as t
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.optim.lr_scheduler import LambdaLR
 
-from hmpo_lib.optim import MaxLogitMonitor, MuonClip, QKClip
+from hmpo_lib.optim import ClipRecord, MaxLogitMonitor, MuonClip, QKClip, qk_clip
 from hmpo_lib.optim.layouts import attention_layouts
+from hmpo_lib.optim.qk_clip import clip_factors
 
 from .tiny_models import MLP, MODELS, SIZES, backward, softmax_maxima, tiny_batch, tiny_model
 
@@ -152,6 +155,49 @@ def test_the_largest_negative_logit_does_not_trigger():
     assert not torch.allclose(flipped, logits)  # signed: the largest, not the largest in size
 
 
+# --- what is frozen --------------------------------------------------------------------------------------------------
+
+
+def freeze(model, *names):
+    for name, weight in model.named_parameters():
+        if any(name.endswith(end) for end in names):
+            weight.requires_grad_(False)
+    return model
+
+
+def test_frozen_queries_and_keys_are_watched_and_not_scaled():
+    model = freeze(tiny_model("opt"), "q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias")
+    before = copy.deepcopy(model.state_dict())
+    record = clip_once(model, 0.01).history[-1]
+    assert record.measured.max() > 0.01
+    assert torch.equal(record.factors, torch.ones(4, dtype=torch.float64))
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+@pytest.mark.parametrize("frozen", ["q_proj", "k_proj"])
+def test_where_one_of_the_two_is_frozen_the_other_takes_it_all(frozen):
+    model = freeze(tiny_model("opt"), f"{frozen}.weight", f"{frozen}.bias")
+    projection = model.model.decoder.layers[0].self_attn.get_submodule(frozen)
+    before = copy.deepcopy(projection.state_dict())
+    assert clip_once(model, 0.5).history[-1].heads_clipped > 0
+    assert all(torch.equal(weight, before[name]) for name, weight in projection.state_dict().items())
+    assert softmax_maxima(model, tiny_batch()).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("family", "frozen", "message"),
+    [
+        ("llama_gqa", "q_proj.weight", r"self_attn \(LlamaAttention\) trains part .* its q_proj, which alone could scale"),
+        ("opt", "q_proj.weight", r"self_attn.q_proj has a weight and a bias of which one is frozen"),
+    ],
+)
+def test_what_only_frozen_weights_could_scale_is_refused_and_the_model_left_alone(family, frozen, message):
+    model = freeze(tiny_model(family), frozen)
+    with pytest.raises(ValueError, match=message):
+        QKClip(torch.optim.SGD([w for w in model.parameters() if w.requires_grad]), model)
+    assert model.config._attn_implementation == "sdpa"
+
+
 # --- in training -----------------------------------------------------------------------------------------------------
 
 
@@ -235,6 +281,35 @@ def test_infinite_logits_are_an_error():
         clip_once(model, 100.0)
 
 
+def test_the_factor_is_one_where_the_largest_logit_is_negative_or_none():
+    factors = clip_factors(torch.tensor([250.0, -5.0, 100.0, -torch.inf]), 100.0)
+    assert torch.equal(factors, torch.tensor([0.4, 1.0, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize("trigger", ["max_logit", "norm_bound"])
+def test_a_record_has_what_triggers_and_nothing_else(trigger):
+    record = clip_once(tiny_model("llama"), 100.0, trigger=trigger).history[-1]
+    assert (record.max_logits == {}) is (trigger == "norm_bound")
+    assert (record.norm_bounds == {}) is (trigger == "max_logit")
+
+
+def test_history_of_many_heads_keeps_within_its_bytes(monkeypatch):
+    heads = {f"model.layers.{i}.self_attn": 128 for i in range(126)}
+    monkeypatch.setattr(qk_clip, "KEPT_BYTES", 2**22)
+    kept = qk_clip.history_of(heads).maxlen
+    assert qk_clip.history_of({"self_attn": 4}).maxlen == 1 + 2**22 // 2064
+    tracemalloc.start()
+    history = qk_clip.history_of(heads)
+    for step in range(3 * kept):
+        numbers = torch.zeros(126 * 128)
+        history.append(ClipRecord(step, heads, "max_logit", numbers, torch.ones_like(numbers)))
+    held = sum(r.measured.nbytes + r.factors.nbytes for r in history) + tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept > 10
+    assert held < 2**22 + 8 * 126 * 128 + 2_000
+    assert history[-1].step == 3 * kept - 1
+
+
 def test_every_n_steps_looks_at_each_nth_step_only():
     model = tiny_model("llama")
     optimizer = QKClip(still(model), model, 1e6, every_n_steps=3)
@@ -305,8 +380,10 @@ def test_a_saved_and_loaded_run_goes_on_bit_for_bit(family, make, tmp_path):
 def test_state_of_an_optimizer_without_clip_is_refused():
     model = tiny_model("llama")
     optimizer = make_adamw(model)
+    plain = torch.optim.AdamW(model.parameters(), lr=0.01).state_dict()
     with pytest.raises(ValueError, match="the state has no 'qk_clip'"):
-        optimizer.load_state_dict(optimizer.optimizer.state_dict())
+        optimizer.load_state_dict(plain)
+    optimizer.optimizer.load_state_dict(plain)
 
 
 def test_state_of_another_model_is_refused():
@@ -345,7 +422,142 @@ def test_closure_reaches_the_optimizer_inside():
         return loss
 
     assert optimizer.step(closure) > 0
-    assert len(optimizer.history) == 1
+    assert optimizer.step(closure=closure) > 0
+    assert len(optimizer.history) == 2
+
+
+def test_what_the_forward_passes_of_a_closure_show_is_clipped_after_the_step():
+    plain, clipped = tiny_model("llama"), tiny_model("llama")
+    threshold = float(softmax_maxima(plain, tiny_batch()).max()) / 2
+
+    def closure_of(model, optimizer):
+        def closure():
+            optimizer.zero_grad()
+            backward(model, tiny_batch())
+            return 0.0
+
+        return closure
+
+    without = torch.optim.SGD(plain.parameters(), lr=0.01)
+    optimizer = QKClip(torch.optim.SGD(clipped.parameters(), lr=0.01), clipped, threshold)
+    without.step(closure_of(plain, without))
+    optimizer.step(closure_of(clipped, optimizer))
+    (gamma,) = optimizer.history[-1].gammas.values()
+    assert (gamma < 1).any()
+    scaled = plain.model.layers[0].self_attn.q_proj.weight.view(4, 4, 16) * gamma.sqrt()[:, None, None]
+    torch.testing.assert_close(clipped.model.layers[0].self_attn.q_proj.weight.view(4, 4, 16), scaled)
+
+
+OPTIMIZERS = {
+    "SGD": lambda p: torch.optim.SGD(p, lr=0.01),
+    # Without momentum: torch 2.13's own goes on from unset memory where the scaler leaves its first step out.
+    "fused SGD": lambda p: torch.optim.SGD(p, lr=0.01, fused=True),
+    "AdamW": lambda p: torch.optim.AdamW(p, lr=0.01),
+    "fused AdamW": lambda p: torch.optim.AdamW(p, lr=0.01, fused=True),
+}
+
+
+def train_scaled(model, optimizer, stepped, *, unscaled=False):
+    """Eight steps under a scale that is too large at first; how many of them the scaler has left out."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**128 / 2)
+    skipped = 0
+    for step in range(8):
+        scaler.scale(model(**tiny_batch(seed=step), use_cache=False).logits.logsumexp(dim=-1).sum()).backward()
+        if unscaled:
+            scaler.unscale_(stepped)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(stepped)
+        before = scaler.get_scale()
+        scaler.update()
+        skipped += scaler.get_scale() < before
+        optimizer.zero_grad()
+    return skipped
+
+
+@pytest.mark.parametrize("unscaled", [False, True])
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_under_a_gradient_scaler_below_the_threshold_training_is_the_same_bit_for_bit(make, unscaled):
+    plain, clipped = tiny_model("llama").float(), tiny_model("llama").float()
+    without = OPTIMIZERS[make](plain.parameters())
+    skipped = train_scaled(plain, without, without, unscaled=unscaled)
+    optimizer = QKClip(OPTIMIZERS[make](clipped.parameters()), clipped, 1e6)
+    assert 0 < skipped == train_scaled(clipped, optimizer, optimizer, unscaled=unscaled) < 7
+    assert all(bool(weight.isfinite().all()) for weight in plain.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), clipped.parameters(), strict=True))
+    assert len(optimizer.history) == optimizer.steps == 8 - skipped
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS)
+def test_under_a_gradient_scaler_it_does_not_matter_which_of_the_two_makes_the_step(make):
+    outer, inner = tiny_model("llama").float(), tiny_model("llama").float()
+    one, other = (QKClip(OPTIMIZERS[make](model.parameters()), model, 0.8) for model in (outer, inner))
+    skipped = train_scaled(outer, one, one)
+    assert 0 < skipped == train_scaled(inner, other, other.optimizer)
+    assert one.steps == other.steps == 8 - skipped
+    assert sum(record.heads_clipped for record in one.history) > 0
+    # A fused optimizer unscales in its own kernel.
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if "AdamW" not in make else {"rtol": 1e-3, "atol": 1e-3}
+    for a, b in zip(outer.parameters(), inner.parameters(), strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
+
+
+def test_the_optimizer_inside_clips_when_it_steps_and_when_a_scheduler_has_taken_its_step():
+    outer, inner = tiny_model("llama"), tiny_model("llama")
+    one, other = make_adamw(outer), make_adamw(inner)
+    schedulers = [LambdaLR(one, lambda step: 1 / (1 + step)), LambdaLR(other.optimizer, lambda step: 1 / (1 + step))]
+    for step in range(4):
+        for model, stepped, scheduler in zip((outer, inner), (one, other.optimizer), schedulers, strict=True):
+            train(model, stepped, [step])
+            scheduler.step()
+    assert sum(record.heads_clipped for record in one.history) > 0
+    assert all(torch.equal(a, b) for a, b in zip(outer.parameters(), inner.parameters(), strict=True))
+    saved = other.optimizer.state_dict()
+    assert saved["qk_clip"]["steps"] == 4
+    one.steps = 0
+    one.optimizer.load_state_dict(saved)
+    assert one.steps == 4
+
+
+def test_hooks_of_ones_own_run_once_with_either():
+    model = tiny_model("llama")
+    optimizer = make_adamw(model)
+    seen = []
+    optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
+    optimizer.optimizer.register_step_post_hook(lambda *_: seen.append("after"))
+    train(model, optimizer, [0])
+    assert seen == ["before", "after"]
+
+
+def test_nothing_private_of_the_optimizer_inside_is_answered_for():
+    inner = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))], fused=True)
+    assert inner._step_supports_amp_scaling
+    model = tiny_model("llama")
+    optimizer = QKClip(torch.optim.AdamW(model.parameters(), fused=True), model)
+    assert not hasattr(optimizer, "_step_supports_amp_scaling")
+    assert optimizer.defaults is optimizer.optimizer.defaults
+
+
+def test_a_step_that_only_makes_the_optimizers_state_is_none_of_the_clips():
+    model = tiny_model("llama")
+    optimizer = make_adamw(model)
+    before = copy.deepcopy(model.state_dict())
+    get_optimizer_state_dict(model, optimizer.optimizer)  # steps without a forward pass, at rate 0
+    assert optimizer.optimizer.state
+    assert optimizer.steps == len(optimizer.history) == 0
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    train(model, optimizer, [0])
+    assert optimizer.steps == 1
+
+
+def test_removed_the_optimizer_inside_and_the_model_are_what_they_were():
+    plain, model = tiny_model("llama"), tiny_model("llama")
+    optimizer = QKClip(torch.optim.AdamW(model.parameters(), lr=0.01), model, 0.1)
+    optimizer.remove()
+    train(plain, torch.optim.AdamW(plain.parameters(), lr=0.01), range(2))
+    train(model, optimizer.optimizer, range(2))
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters(), strict=True))
+    assert "qk_clip" not in optimizer.optimizer.state_dict()
+    assert model.config._attn_implementation == "sdpa"
 
 
 def test_a_watched_model_can_be_pickled_and_saved(tmp_path):
@@ -372,6 +584,7 @@ def test_muon_clip_is_muon_and_adamw_with_the_clip():
         ({"threshold": float("nan")}, "threshold is nan"),
         ({"every_n_steps": 0}, "every_n_steps is 0: expected a whole number from 1"),
         ({"trigger": "guess"}, "expected 'max_logit' or 'norm_bound'"),
+        ({"trigger": "both"}, "expected 'max_logit' or 'norm_bound'"),
     ],
 )
 def test_wrong_options_are_refused(options, message):

@@ -185,7 +185,7 @@ def test_without_a_kl_penalty_there_is_no_reference():
 
 def test_a_learnable_exponent_is_moved_by_the_optimizer_and_its_path_is_recorded():
     exponent = LearnableExponent(start=0.0, bound=2.0, learning_rate=0.1)
-    method = Method(Objective(0.0), "test", p_schedule=exponent)
+    method = Method(Objective(None), "test", p_schedule=exponent)
     records = run(method=method, minibatches=2, rollouts=4, learning_rate=1e-3)
     path = [record.p for record in records]
     assert path == [pytest.approx(record.metrics["p"]) for record in records]
@@ -367,7 +367,7 @@ def test_what_qk_clip_cannot_do_is_said_at_the_call():
 def test_the_learning_rate_rises_linearly_over_the_warm_up_steps():
     model, _ = load_base_model()
     exponent = LearnableExponent(learning_rate=0.5)
-    method = Method(Objective(0.0), "test", p_schedule=exponent)
+    method = Method(Objective(None), "test", p_schedule=exponent)
     config = dataclasses.replace(SMALL, method=method, warmup_steps=4, learning_rate=1e-3)
     state = TrainingState.start(model, config)
     rates = []

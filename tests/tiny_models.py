@@ -40,7 +40,12 @@ MODELS = {
 
 def tiny_model(family: str, *, seed: int = 0, **options: object) -> t.PreTrainedModel:
     """A model whose every parameter is random, biases too, with logits of about 1 to 10."""
-    model = MODELS[family](**options).double().eval()
+    return with_random_weights(MODELS[family](**options), seed=seed)
+
+
+def with_random_weights(model: nn.Module, *, seed: int = 0) -> nn.Module:
+    """The model in float64, every parameter drawn anew."""
+    model.double().eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():

@@ -70,7 +70,7 @@ class TrainingState:
         if isinstance(optimizer, QKClip):
             monitor: MaxLogitMonitor | None = optimizer.monitor
         else:
-            monitor = MaxLogitMonitor(model) if config.monitor_logits else None
+            monitor = MaxLogitMonitor(model, measure="max_logit") if config.monitor_logits else None
         return cls(
             model=model,
             method=method,

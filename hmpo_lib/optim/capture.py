@@ -9,7 +9,7 @@ In other modules the call of softmax or scaled_dot_product_attention itself is s
 import itertools
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,22 +17,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from hmpo_lib.optim.attention_logits import max_attention_logits
 from hmpo_lib.optim.layouts import Part
 
+if TYPE_CHECKING:  # whoever has such a model has transformers; plain modules need torch only
+    from transformers import PreTrainedModel
+
 PREFIX = "max_logits_"
 _BESIDE_Q_AND_K = ("position_bias", "softcap", "s_aux")  # what else some models let their logits depend on
+_SEEN = ("sdpa", "eager")  # the attention whose mask and logits can be seen
 _SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax)
 
 
 class Record:
-    """The running maxima of one attention module: of its logits, and of the norms of its parts of q and k."""
+    """The running maxima of one attention module: of its logits, of the norms of its parts of q and k, or of both."""
 
-    def __init__(self, name: str, heads: int) -> None:
+    def __init__(self, name: str, heads: int, *, sees_logits: bool, sees_norms: bool) -> None:
         self.name = name
         self.heads = heads
+        self.sees_logits = sees_logits
+        self.sees_norms = sees_norms
         self.enabled = True
         self.hooks: list[RemovableHandle] = []
         self.reset()
@@ -65,6 +70,7 @@ class Record:
 # By module, and weakly: a copy of a model is not watched, and a model that is gone takes its entries with it.
 _RECORDS: WeakKeyDictionary[nn.Module, Record] = WeakKeyDictionary()
 _PROJECTIONS: WeakKeyDictionary[nn.Module, tuple[Record, list[Part]]] = WeakKeyDictionary()
+_HOSTS: WeakKeyDictionary[nn.Module, RemovableHandle] = WeakKeyDictionary()
 
 
 def watch(module: nn.Module, record: Record, parts: Iterable[Part], *, softmax: bool) -> None:
@@ -74,7 +80,7 @@ def watch(module: nn.Module, record: Record, parts: Iterable[Part], *, softmax: 
         module: the attention module.
         record: where its maxima go.
         parts: whose norms are to be seen, in the order of their projections.
-        softmax: whether to look at the softmax that the module calls.
+        softmax: whether to look at the softmax that the module calls; for logits that no interface shows.
     """
     if module in _RECORDS:
         forget(module, _RECORDS[module])
@@ -82,6 +88,8 @@ def watch(module: nn.Module, record: Record, parts: Iterable[Part], *, softmax: 
     if softmax:
         record.hooks.append(module.register_forward_pre_hook(_enter))
         record.hooks.append(module.register_forward_hook(_leave, always_call=True))
+    if not record.sees_norms:
+        return
     for name, of_projection in itertools.groupby(parts, key=lambda part: part.projection):
         projection = module.get_submodule(name)
         _PROJECTIONS[projection] = record, list(of_projection)
@@ -106,7 +114,7 @@ def _watching(attention: Callable[..., Any] | None) -> Callable[..., Any]:
         module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
     ) -> Any:
         record = _RECORDS.get(module)
-        if record is not None and record.watching:
+        if record is not None and record.watching and record.sees_logits:
             for name in _BESIDE_Q_AND_K:
                 if options.get(name) is not None:
                     raise ValueError(f"{record.name} passes its attention a {name}: expected logits of q and k alone.")
@@ -128,7 +136,7 @@ def _watching(attention: Callable[..., Any] | None) -> Callable[..., Any]:
     return watched
 
 
-def require_interface(model: PreTrainedModel) -> None:
+def require_interface(model: "PreTrainedModel") -> None:
     """Raises ValueError if a model does not call its attention through the table, or calls one that shows no logits."""
     present = _present(model)
     if not model._can_set_attn_implementation():  # setting it regardless would only log a warning
@@ -136,27 +144,42 @@ def require_interface(model: PreTrainedModel) -> None:
             f"{type(model).__name__} does not call its attention through transformers' AttentionInterface, so its "
             "logits cannot be seen: expected a model that does (Llama, Mistral, Qwen2, OPT, Phi, GPT-2, GPT-NeoX, …)."
         )
-    if present not in ("sdpa", "eager"):
+    if present not in _SEEN:
         raise ValueError(
             f"{type(model).__name__} has the attention {present!r}, which shows no logits: expected 'sdpa' or 'eager'; "
             "call model.set_attn_implementation('sdpa')."
         )
 
 
-def watch_interface(model: PreTrainedModel) -> None:
-    """Enters our function into the table, with the mask of the function it stands for, and has the model use it."""
+def set_interface(model: "PreTrainedModel") -> None:
+    """Has a model call our function while a record of a module in it looks at logits, and else what it called before.
+
+    Our function is entered into the table with the mask of the function that it stands for.
+    """
     present = _present(model)
+    records = (_RECORDS.get(module) for module in model.modules())
+    if any(record is not None and record.sees_logits for record in records):
+        _register(present)
+        model.set_attn_implementation(PREFIX + present)
+        if model not in _HOSTS:
+            _HOSTS[model] = model.register_forward_pre_hook(_bring_the_table_along)
+    elif model in _HOSTS:
+        model.set_attn_implementation(present)
+        _HOSTS.pop(model).remove()
+
+
+def _register(present: str) -> None:
+    from transformers import AttentionInterface, AttentionMaskInterface
+
     AttentionInterface.register(PREFIX + present, _watching(AttentionInterface().get(present)))
     AttentionMaskInterface.register(PREFIX + present, AttentionMaskInterface()[present])
-    model.set_attn_implementation(PREFIX + present)
 
 
-def unwatch_interface(model: PreTrainedModel) -> None:
-    """Gives the model back the attention that it had."""
-    model.set_attn_implementation(_present(model))
+def _bring_the_table_along(model: nn.Module, args: Any) -> None:
+    """Does nothing; a pickled model names it, so that another process imports this module, and with it the table."""
 
 
-def _present(model: PreTrainedModel) -> str:
+def _present(model: "PreTrainedModel") -> str:
     return str(model.config._attn_implementation).removeprefix(PREFIX)
 
 
@@ -220,3 +243,8 @@ def _see_projection(projection: nn.Module, args: Any, output: Tensor) -> None:
         with torch.no_grad():
             for part in parts:
                 record.see_projection(part, output)
+
+
+if "transformers" in sys.modules:  # a pickled model that was watched calls its attention by these names
+    for _name in _SEEN:
+        _register(_name)

@@ -6,11 +6,33 @@ so that the same few lines scale, split and measure every layout.
 """
 
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+
+
+def is_instance(thing: object, module: str, name: str) -> bool:
+    """Whether something is an instance of a class whose module is not imported for the question.
+
+    Without its module nothing can be one: so this package needs torch only, and what it knows of others costs nothing.
+
+    >>> is_instance(nn.Linear(2, 2), "transformers.pytorch_utils", "Conv1D")
+    False
+    """
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(thing, getattr(loaded, name))
+
+
+def is_conv1d(module: object) -> bool:
+    """Whether a module is a linear map of GPT-2's kind, whose weight is ``[in, out]``."""
+    return is_instance(module, "transformers.pytorch_utils", "Conv1D")
+
+
+def is_linear(module: object) -> bool:
+    """Whether a module is a linear map: torch's, or a Conv1D."""
+    return isinstance(module, nn.Linear) or is_conv1d(module)
 
 
 class Part(NamedTuple):
@@ -141,8 +163,8 @@ def fused_parts(module: nn.Module) -> tuple[Part, ...]:
 
 def _find_row(module: nn.Module) -> _Row | None:
     for row in _ROWS:
-        known = not row.classes or type(module).__name__ in row.classes
-        if known and all(isinstance(getattr(module, name, None), nn.Linear | Conv1D) for name in row.projections):
+        known = not row.classes or _class_name(module) in row.classes
+        if known and all(is_linear(getattr(module, name, None)) for name in row.projections):
             return row
     return None
 
@@ -153,6 +175,12 @@ def attention_layouts(model: nn.Module) -> dict[str, tuple[nn.Module, Layout]]:
     Raises:
         ValueError: an attention module that QK-Clip cannot treat, by name and with the reason; or none at all.
     """
+    sharded = {
+        inner
+        for module in model.modules()
+        if is_instance(module, "torch.distributed.fsdp", "FSDPModule")
+        for inner in module.modules()
+    }
     found = {name or type(module).__name__: (module, find_layout(module)) for name, module in model.named_modules()}
     layouts = {}
     for name, (module, layout) in found.items():
@@ -162,6 +190,8 @@ def attention_layouts(model: nn.Module) -> dict[str, tuple[nn.Module, Layout]]:
         if reason := _refusal(module, layout):
             raise ValueError(f"{name} ({type(module).__name__}) {reason}")
         assert layout is not None  # no layout is a reason
+        for part in layout.parts:
+            _require_whole_heads(f"{name}.{part.projection}", module.get_submodule(part.projection), sharded)
         layouts[name] = module, layout
     if not layouts:
         raise ValueError(
@@ -169,6 +199,22 @@ def attention_layouts(model: nn.Module) -> dict[str, tuple[nn.Module, Layout]]:
             f"{', '.join('/'.join(row.projections) for row in _ROWS if not row.classes)}."
         )
     return layouts
+
+
+def _require_whole_heads(name: str, projection: Any, sharded: set[nn.Module]) -> None:
+    """Refuses weights of which a forward pass has a part only: then a rank sees some heads and has to scale others.
+
+    FSDP2 gathers them for each pass; tensor parallelism does not. By its placements: the second splits too.
+    """
+    if not is_instance(projection.weight, "torch.distributed.tensor", "DTensor"):
+        return
+    splits = sum(placement.is_shard() for placement in projection.weight.placements)
+    if splits > 1 or projection not in sharded:
+        raise ValueError(
+            f"{name} is split over ranks by tensor parallelism, so no rank sees all heads: expected weights that are "
+            "whole in a forward pass, as with DistributedDataParallel or fully_shard (FSDP2); use the optimizer "
+            "without QK-Clip."
+        )
 
 
 def _refusal(module: nn.Module, layout: Layout | None) -> str | None:
@@ -198,6 +244,12 @@ def _refusal(module: nn.Module, layout: Layout | None) -> str | None:
     return None
 
 
+def _class_name(module: nn.Module) -> str:
+    """The name of a module's class, under which fully_shard puts one of its own."""
+    name = type(module).__name__
+    return name.removeprefix("FSDP") if is_instance(module, "torch.distributed.fsdp", "FSDPModule") else name
+
+
 def _heads(module: nn.Module) -> int:
     config = getattr(module, "config", None)
     for owner, name in [(config, "num_attention_heads"), *((module, n) for n in ("num_heads", "n_heads", "n_head"))]:
@@ -211,16 +263,26 @@ def _head_size(module: nn.Module, default: int) -> int:
 
 
 def _scaling(module: nn.Module, size: int) -> float:
-    if type(module).__name__ == "GPTNeoSelfAttention":  # does not scale, and has no attribute that says so
+    if _class_name(module) == "GPTNeoSelfAttention":  # does not scale, and has no attribute that says so
         return 1.0
     scaling = getattr(module, "scaling", None)
     return float(scaling) if isinstance(scaling, int | float) else size**-0.5
 
 
+def features_dim(projection: object) -> int:
+    """Along which dimension of a projection's weight its output features stand; a Conv1D's is ``[in, out]``."""
+    return 1 if is_conv1d(projection) else 0
+
+
 def _width(module: nn.Module, name: str) -> int:
-    """Output features of a projection; a Conv1D's weight is [in, out]."""
+    """Output features of a projection."""
     projection: Any = module.get_submodule(name)
-    return int(projection.weight.shape[1 if isinstance(projection, Conv1D) else 0])
+    if projection.weight.dim() != 2:
+        raise ValueError(
+            f"{type(module).__name__}.{name} has a weight of shape {tuple(projection.weight.shape)}: expected a "
+            "matrix; FullyShardedDataParallel (FSDP1) and ZeRO-3 take matrices apart, fully_shard (FSDP2) does not."
+        )
+    return int(projection.weight.shape[features_dim(projection)])
 
 
 def _expect(module: nn.Module, name: str, features: int, meaning: str) -> None:

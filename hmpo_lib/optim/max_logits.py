@@ -1,16 +1,19 @@
 """The exact largest attention logit of each head in the forward passes of training, and a bound on it."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
-from hmpo_lib.optim.capture import Record, forget, require_interface, unwatch_interface, watch, watch_interface
-from hmpo_lib.optim.layouts import Part, attention_layouts
+from hmpo_lib.optim.capture import Record, forget, require_interface, set_interface, watch
+from hmpo_lib.optim.layouts import Part, attention_layouts, is_instance
 
-Measure = Literal["max_logit", "norm_bound"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Trigger = Literal["max_logit", "norm_bound"]
+Measure = Trigger | Literal["both"]
 
 
 class MaxLogitMonitor:
@@ -24,30 +27,33 @@ class MaxLogitMonitor:
     Args:
         model: a model of transformers that calls its attention through AttentionInterface, with "sdpa" or "eager"; or
             modules whose attention calls softmax or scaled_dot_product_attention. `layouts` has the table.
-        measure: "max_logit", or "norm_bound" for the bound alone, which needs no view of the logits.
+        measure: "max_logit"; "norm_bound" for the bound, which needs no view of the logits; or "both".
 
     Raises:
         ValueError: attention that is not known, cannot be seen, or whose logits q and k do not decide (QK-norm, …).
     """
 
-    def __init__(self, model: nn.Module, *, measure: Measure = "max_logit") -> None:
-        if measure not in ("max_logit", "norm_bound"):
-            raise ValueError(f"measure is {measure!r}: expected 'max_logit' or 'norm_bound'.")
+    def __init__(self, model: nn.Module, *, measure: Measure = "both") -> None:
+        if measure not in ("max_logit", "norm_bound", "both"):
+            raise ValueError(f"measure is {measure!r}: expected 'max_logit', 'norm_bound' or 'both'.")
         self.measure = measure
-        self._hosts = list(_outermost(model)) if measure == "max_logit" else []
-        for host in self._hosts:
+        sees_logits, sees_norms = measure != "norm_bound", measure != "max_logit"
+        self._hosts = list(_outermost(model))
+        for host in self._hosts if sees_logits else ():
             require_interface(host)
         self.attention = attention_layouts(model)
         # A rotation leaves norms alone, but some rotary embeddings (YaRN's) also stretch.
         stretches: list[Any] = [getattr(module, "attention_scaling", 1.0) for module in model.modules()]
         self._stretch = max(stretches) ** 2
-        self._records = {name: Record(name, layout.heads) for name, (_, layout) in self.attention.items()}
+        self._records = {
+            name: Record(name, layout.heads, sees_logits=sees_logits, sees_norms=sees_norms)
+            for name, (_, layout) in self.attention.items()
+        }
         inside = {module for host in self._hosts for module in host.modules()}
         for name, (module, layout) in self.attention.items():
-            softmax = measure == "max_logit" and module not in inside
-            watch(module, self._records[name], layout.parts, softmax=softmax)
+            watch(module, self._records[name], layout.parts, softmax=sees_logits and module not in inside)
         for host in self._hosts:
-            watch_interface(host)
+            set_interface(host)
 
     @property
     def enabled(self) -> bool:
@@ -65,10 +71,12 @@ class MaxLogitMonitor:
         Raises:
             ValueError: nothing was captured.
         """
-        seen = {name: record.max_logits for name, record in self._records.items() if record.max_logits is not None}
-        if not seen:
-            raise self._nothing_captured("attention logits")
+        if not (seen := self._seen_logits()):
+            raise self.nothing_captured()
         return seen
+
+    def _seen_logits(self) -> dict[str, Tensor]:
+        return {name: record.max_logits for name, record in self._records.items() if record.max_logits is not None}
 
     def norm_bounds(self) -> dict[str, Tensor]:
         """A bound on |S| of each head by norms: scaling · max_i ‖q_i‖ · max_j ‖k_j‖, summed over pairs of parts.
@@ -78,6 +86,11 @@ class MaxLogitMonitor:
         Raises:
             ValueError: nothing was captured.
         """
+        if not (bounds := self._seen_bounds()):
+            raise self.nothing_captured("queries and keys")
+        return bounds
+
+    def _seen_bounds(self) -> dict[str, Tensor]:
         bounds = {}
         for name, (_, layout) in self.attention.items():
             norms = self._records[name].norms
@@ -87,19 +100,22 @@ class MaxLogitMonitor:
                 norms[query] * norms[key].repeat_interleave(layout.heads // key.heads) for query, key in layout.pairs
             ]
             bounds[name] = torch.stack(products).sum(dim=0) * (layout.scaling * self._stretch)
-        if not bounds:
-            raise self._nothing_captured("queries and keys")
         return bounds
 
-    def _nothing_captured(self, what: str) -> ValueError:
+    def nothing_captured(self, what: str = "attention logits") -> ValueError:
+        """The error to raise where something should have been seen."""
         return ValueError(
             f"no {what} were captured in {', '.join(self.attention)}: expected a forward pass with gradients since the "
             "last reset, while this monitor is enabled and no later one has taken the model over."
         )
 
     def measured(self) -> dict[str, Tensor]:
-        """What the monitor was made for: `max_logits` or `norm_bounds`."""
-        return self.max_logits() if self.measure == "max_logit" else self.norm_bounds()
+        """What a clip would go by: `max_logits`, or `norm_bounds` of a monitor that sees nothing else."""
+        return self.norm_bounds() if self.measure == "norm_bound" else self.max_logits()
+
+    def seen(self) -> dict[str, Tensor]:
+        """As `measured`, without the modules that saw nothing; empty if none did."""
+        return self._seen_bounds() if self.measure == "norm_bound" else self._seen_logits()
 
     def reset(self) -> None:
         """Forgets what was seen: the next forward pass begins anew."""
@@ -108,10 +124,10 @@ class MaxLogitMonitor:
 
     def remove(self) -> None:
         """Ends the watching and gives the model its attention back, unless a later monitor has taken it over."""
-        own = [forget(module, self._records[name]) for name, (module, _) in self.attention.items()]
-        if all(own):
-            for host in self._hosts:
-                unwatch_interface(host)
+        for name, (module, _) in self.attention.items():
+            forget(module, self._records[name])
+        for host in self._hosts:
+            set_interface(host)
 
     def state_dict(self) -> dict[str, Any]:
         """What was seen since the last reset, and whether the monitor is enabled; plain dictionaries of tensors."""
@@ -144,9 +160,9 @@ class MaxLogitMonitor:
         return {name: layout.parts for name, (_, layout) in self.attention.items()}
 
 
-def _outermost(module: nn.Module) -> Iterator[PreTrainedModel]:
+def _outermost(module: Any) -> Iterator["PreTrainedModel"]:
     """The models of transformers in a module that are in no other one."""
-    if isinstance(module, PreTrainedModel):
+    if is_instance(module, "transformers.modeling_utils", "PreTrainedModel"):
         yield module
     else:
         for child in module.children():

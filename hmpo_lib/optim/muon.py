@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim._muon import DEFAULT_A, DEFAULT_B, DEFAULT_C, muon  # the public class takes whole parameters only
 from torch.optim.adamw import adamw
-from transformers.pytorch_utils import Conv1D
 
-from hmpo_lib.optim.layouts import Part, fused_parts
+from hmpo_lib.optim.layouts import Part, fused_parts, is_conv1d, is_linear
 
 
 class Matrices(NamedTuple):
@@ -54,14 +53,14 @@ def muon_matrices(model: nn.Module) -> dict[Tensor, Matrices]:
     [(8, 2)]
     """
     blocks = [block for module in model.modules() if isinstance(module, nn.ModuleList) for block in module]
-    inside = [module for block in blocks for module in block.modules()]
+    inside: list[Any] = [module for block in blocks for module in block.modules()]
     matrices: dict[Tensor, Matrices] = {}
     for module in inside:
-        if isinstance(module, nn.Linear | Conv1D) and module.weight.requires_grad:
-            matrices[module.weight] = Matrices(turned=isinstance(module, Conv1D))
+        if is_linear(module) and (weight := module.weight).requires_grad:
+            matrices[weight] = Matrices(turned=is_conv1d(module))
     for module in inside:
         if parts := fused_parts(module):
-            weight: Any = module.get_submodule(parts[0].projection).weight
+            weight = module.get_submodule(parts[0].projection).weight
             if weight in matrices:
                 matrices[weight] = matrices[weight]._replace(parts=parts)
     return matrices

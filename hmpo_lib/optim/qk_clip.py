@@ -8,63 +8,111 @@ biases with the weights. A key that several query heads share (grouped queries, 
 stays as it is, and W_q[h] takes the whole γ_h: so the other heads keep their logits, bit for bit.
 
 The logits of that forward pass become γ S exactly. Those of the next one differ by what the optimizer's own step, and
-in later layers the other inputs, have changed.
+in later layers the other inputs, have changed. With several ranks, S_max is the largest of all: they clip alike.
 """
 
 import dataclasses
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
-from hmpo_lib.optim.layouts import Layout, Part
-from hmpo_lib.optim.max_logits import MaxLogitMonitor, Measure
+from hmpo_lib.optim.layouts import attention_layouts
+from hmpo_lib.optim.max_logits import MaxLogitMonitor, Trigger
 from hmpo_lib.optim.muon import MuonAdamW
+from hmpo_lib.optim.ranks import is_parallel, maximum_over_ranks, require_same_on_all_ranks
+from hmpo_lib.optim.scaling import is_frozen, require_scalable, scale_logits
 
-KEPT_RECORDS = 10_000  # steps of `QKClip.history`; older ones are dropped, so that a long run cannot fill the memory
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+# `QKClip.history` drops its oldest records above either, so that a long run cannot fill the memory.
+KEPT_RECORDS = 10_000
+KEPT_BYTES = 32 * 2**20
+_BYTES_OF_A_RECORD = 2_000  # beside its numbers: Python's and torch's objects
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class ClipRecord:
-    """What one step saw and did. The dictionaries have the attention modules' names and ``[heads]``, on the CPU.
+    """What one step saw and did, on all ranks together. On the CPU.
 
     Attributes:
         step: the optimizer's step, from 0.
-        max_logits: S_max; empty if only the bound is measured.
-        norm_bounds: the bound on |S|, see `MaxLogitMonitor.norm_bounds`.
-        gammas: what the logits were multiplied by; 1 where nothing was clipped.
+        heads: each attention module's name and how many heads it has.
+        trigger: what was measured.
+        measured: ``[all heads]``, module by module; −inf where nothing was seen.
+        factors: ``[all heads]``, what the logits were multiplied by.
     """
 
     step: int
-    max_logits: dict[str, Tensor]
-    norm_bounds: dict[str, Tensor]
-    gammas: dict[str, Tensor]
+    heads: dict[str, int]
+    trigger: Trigger
+    measured: Tensor
+    factors: Tensor
+
+    @property
+    def max_logits(self) -> dict[str, Tensor]:
+        """S_max of each module, ``[heads]``; empty if only the bound was measured."""
+        return self._by_module(self.measured) if self.trigger == "max_logit" else {}
+
+    @property
+    def norm_bounds(self) -> dict[str, Tensor]:
+        """The bound on |S| of each module, ``[heads]``, see `MaxLogitMonitor.norm_bounds`; empty if S_max triggers."""
+        return self._by_module(self.measured) if self.trigger == "norm_bound" else {}
+
+    @property
+    def gammas(self) -> dict[str, Tensor]:
+        """γ of each module, ``[heads]``: 1 where nothing was clipped."""
+        return self._by_module(self.factors)
 
     @property
     def heads_clipped(self) -> int:
         """The number of heads with γ < 1."""
-        return sum(int((gamma < 1).sum()) for gamma in self.gammas.values())
+        return int((self.factors < 1).sum())
+
+    def _by_module(self, flat: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.heads, flat.split(list(self.heads.values())), strict=True))
+
+
+def history_of(heads: dict[str, int]) -> deque[ClipRecord]:
+    """An empty history whose records, two float64 numbers a head at most, keep within `KEPT_BYTES`."""
+    size = 16 * sum(heads.values()) + _BYTES_OF_A_RECORD
+    return deque(maxlen=min(KEPT_RECORDS, 1 + KEPT_BYTES // size))
+
+
+def clip_factors(maxima: Tensor, threshold: float) -> Tensor:
+    """γ = min(1, τ / S_max), and 1 where S_max ≤ 0 (Kimi K2, arXiv 2507.20534, section 2.1).
+
+    >>> clip_factors(torch.tensor([250.0, -5.0, 100.0, -torch.inf]), threshold=100.0)
+    tensor([0.4000, 1.0000, 1.0000, 1.0000])
+    """
+    return torch.where(maxima > threshold, threshold / maxima, torch.ones_like(maxima))
 
 
 class QKClip(torch.optim.Optimizer):
     """Any torch optimizer, with QK-Clip after its step. While no logit exceeds the threshold it changes no bit.
 
-    It is an optimizer itself: parameter groups and state are those of the one it wraps, schedulers take either.
-    ``history`` has the last `ClipRecord`s for plots; it is not part of the state_dict.
+    The clip hangs on the optimizer's own step, by torch's hooks: it happens whichever of the two makes the step, in a
+    loop, a scheduler or a GradScaler, and its state is saved and loaded with either. This is an optimizer itself, whose
+    parameter groups and state are those of the one it wraps. ``history`` has the last `ClipRecord`s for plots, some
+    thousands; it is not part of the state_dict.
+
+    With a process group, every rank makes every step, and one all-reduce a step takes the maxima over all of them: for
+    DistributedDataParallel and fully_shard (FSDP2). A rank that saw nothing takes part.
 
     Args:
         optimizer: what makes the step.
-        model: see `MaxLogitMonitor`.
+        model: see `MaxLogitMonitor`. Queries and keys that are frozen are not clipped.
         threshold: τ; 100 in Kimi K2.
         trigger: "max_logit", or "norm_bound" to clip where a bound on the logits exceeds the threshold, which is far
             earlier; for models whose logits cannot be seen.
         every_n_steps: how often to look and clip. In between the forward passes cost nothing.
+        process_group: the ranks that hold the same heads; default: all.
 
     Raises:
-        ValueError: see `MaxLogitMonitor`; a threshold that is not positive.
+        ValueError: see `MaxLogitMonitor`; a threshold that is not positive; queries and keys of which a part is frozen.
 
     >>> from transformers import LlamaConfig, LlamaForCausalLM
     >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
@@ -83,24 +131,42 @@ class QKClip(torch.optim.Optimizer):
         model: nn.Module,
         threshold: float = 100.0,
         *,
-        trigger: Measure = "max_logit",
+        trigger: Trigger = "max_logit",
         every_n_steps: int = 1,
+        process_group: "ProcessGroup | None" = None,
     ) -> None:
         # Optimizer.__init__ is not called: groups, state and hooks are the wrapped optimizer's, by __getattr__.
         if not threshold > 0:
             raise ValueError(f"threshold is {threshold}: expected a number above 0.")
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps is {every_n_steps}: expected a whole number from 1.")
+        if trigger not in ("max_logit", "norm_bound"):
+            raise ValueError(f"trigger is {trigger!r}: expected 'max_logit' or 'norm_bound'.")
+        for name, (module, layout) in attention_layouts(model).items():
+            require_scalable(name, module, layout)  # before the monitor changes the model
         self.optimizer = optimizer
         self.threshold = threshold
+        self.trigger: Trigger = trigger
         self.every_n_steps = every_n_steps
+        self.process_group = process_group
         self.monitor = MaxLogitMonitor(model, measure=trigger)
         self.steps = 0
-        self.history: deque[ClipRecord] = deque(maxlen=KEPT_RECORDS)
+        self._heads = {name: layout.heads for name, (_, layout) in self.monitor.attention.items()}
+        self.history = history_of(self._heads)
+        self._maxima: Tensor | None = None  # of the step that is being made
+        self._ranks_agree = False
+        self._hooks = [
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+            optimizer.register_state_dict_post_hook(self._save),
+            optimizer.register_load_state_dict_pre_hook(self._load),
+        ]
 
     def __getattr__(self, name: str) -> Any:
-        if name == "optimizer":  # not there yet
-            raise AttributeError(name)
+        # Private names are how torch speaks to the optimizer that it was given (GradScaler leaves the scale to one with
+        # _step_supports_amp_scaling, and tells it by attributes): answered for another, they go astray. Hooks do not.
+        if name == "optimizer" or (name.startswith("_") and not name.startswith("_optimizer_")):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.optimizer, name)
 
     def __getstate__(self) -> Any:
@@ -113,31 +179,76 @@ class QKClip(torch.optim.Optimizer):
         """The optimizer's step, then the clip; returns what the closure returned.
 
         Raises:
-            ValueError: no forward pass with gradients since the last step; nothing has moved then.
-            FloatingPointError: a logit is infinite or nan.
+            ValueError: no forward pass with gradients since the last step, on any rank.
+            FloatingPointError: a logit is infinite or nan. Without a closure nothing has moved then, in either case.
         """
-        if closure is None and self.monitor.enabled:
-            self.monitor.measured()
-        loss = self.optimizer.step() if closure is None else self.optimizer.step(closure)
+        return self.optimizer.step() if closure is None else self.optimizer.step(closure)
+
+    def remove(self) -> None:
+        """Ends the clip: the optimizer inside and the model are what they were before."""
+        for hook in self._hooks:
+            hook.remove()
+        self.monitor.remove()
+
+    def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if closure is None and self.monitor.enabled and not _is_skipped(optimizer):
+            self._maxima = self._look()  # before anything moves, so that an error leaves the weights as they were
+
+    @torch.no_grad()
+    def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if _is_skipped(optimizer):
+            return
         if self.monitor.enabled:
-            self._clip()
+            maxima, self._maxima = self._look() if self._maxima is None else self._maxima, None
+            if maxima is None:
+                return
+            self._clip(maxima)
             self.monitor.reset()
         self.steps += 1
         self.monitor.enabled = self.steps % self.every_n_steps == 0
-        return loss
 
-    @torch.no_grad()
-    def _clip(self) -> None:
-        gammas = {}
-        for name, logits in self.monitor.measured().items():
-            if not bool((logits < torch.inf).all()):
-                raise FloatingPointError(f"{name} has the maximum logits {logits.tolist()}: lower the learning rate.")
-            gammas[name] = torch.where(logits > self.threshold, self.threshold / logits, torch.ones_like(logits))
-            if bool((gammas[name] < 1).any()):
-                scale_logits(*self.monitor.attention[name], gammas[name])
-        exact = self.monitor.measure == "max_logit"
-        seen = (self.monitor.max_logits() if exact else {}, self.monitor.norm_bounds(), gammas)
-        self.history.append(ClipRecord(self.steps, *({name: x.cpu() for name, x in part.items()} for part in seen)))
+    def _look(self) -> Tensor | None:
+        """What was measured since the last step, ``[all heads]``, on all ranks together; None for no step at all."""
+        seen, parts = self.monitor.seen(), []
+        for name, (module, layout) in self.monitor.attention.items():
+            weight: Any = module.get_submodule(layout.pairs[0][0].projection).weight
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            unseen = torch.full((layout.heads,), -torch.inf, device=weight.device)
+            parts.append(seen.get(name, unseen).to(dtype=dtype))
+        maxima = torch.cat([part.to(parts[0].device) for part in parts])
+        if is_parallel(self.process_group):
+            if not self._ranks_agree:
+                settings = (self._heads, self.threshold, self.trigger, self.every_n_steps, self.steps)
+                require_same_on_all_ranks(settings, maxima.device, self.process_group)
+                self._ranks_agree = True
+            maxima = maximum_over_ranks(maxima, self.process_group)
+            nothing = bool((maxima == -torch.inf).all())
+        else:
+            nothing = not seen
+        if nothing:
+            # torch.distributed.checkpoint makes such a step, so that the optimizer has a state to load into.
+            if all(float(group["lr"]) == 0 for group in self.optimizer.param_groups):
+                return None
+            raise self.monitor.nothing_captured()
+        if not bool((maxima < torch.inf).all()):
+            for name, part in zip(self._heads, maxima.split(list(self._heads.values())), strict=True):
+                if not bool((part < torch.inf).all()):
+                    raise FloatingPointError(f"{name} has the maximum logits {part.tolist()}: lower the learning rate.")
+        return maxima
+
+    def _clip(self, maxima: Tensor) -> None:
+        gammas = clip_factors(maxima, self.threshold)
+        for (module, layout), part in zip(
+            self.monitor.attention.values(), gammas.split(list(self._heads.values())), strict=True
+        ):
+            if is_frozen(module, layout):
+                part.fill_(1.0)
+        record = ClipRecord(self.steps, self._heads, self.trigger, maxima.cpu(), gammas.cpu())
+        self.history.append(record)
+        for name, part in record.gammas.items():
+            if bool((part < 1).any()):
+                scale_logits(*self.monitor.attention[name], part)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """The wrapped optimizer's."""
@@ -149,7 +260,7 @@ class QKClip(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """The wrapped optimizer's, and under "qk_clip" the step and what the monitor has seen since the last one."""
-        return self.optimizer.state_dict() | {"qk_clip": {"steps": self.steps, "monitor": self.monitor.state_dict()}}
+        return self.optimizer.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on where `state_dict` was taken.
@@ -162,8 +273,21 @@ class QKClip(torch.optim.Optimizer):
                 "the state has no 'qk_clip': expected one of QKClip's; give another one to .optimizer.load_state_dict."
             )
         self.optimizer.load_state_dict(state_dict)
-        self.steps = state_dict["qk_clip"]["steps"]
-        self.monitor.load_state_dict(state_dict["qk_clip"]["monitor"])
+
+    def _save(self, optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+        return state_dict | {"qk_clip": {"steps": self.steps, "monitor": self.monitor.state_dict()}}
+
+    def _load(self, optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
+        if "qk_clip" in state_dict:
+            self.monitor.load_state_dict(state_dict["qk_clip"]["monitor"])
+            self.steps = state_dict["qk_clip"]["steps"]
+            self._ranks_agree = False
+
+
+def _is_skipped(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a GradScaler has told a fused optimizer to step, and at the same time to leave its weights alone."""
+    found_inf = getattr(optimizer, "found_inf", None)
+    return found_inf is not None and bool(found_inf)
 
 
 class MuonClip(QKClip):
@@ -181,33 +305,9 @@ class MuonClip(QKClip):
         lr: float = 1e-3,
         *,
         threshold: float = 100.0,
-        trigger: Measure = "max_logit",
+        trigger: Trigger = "max_logit",
         every_n_steps: int = 1,
         **options: Any,
     ) -> None:
         optimizer = MuonAdamW(model, lr, **options)
         super().__init__(optimizer, model, threshold, trigger=trigger, every_n_steps=every_n_steps)
-
-
-def scale_logits(module: nn.Module, layout: Layout, gammas: Tensor) -> None:
-    """Scales weights and biases of q and k, in place, so that the logits of head h become γ_h times what they were.
-
-    Args:
-        module: the attention module.
-        layout: its layout.
-        gammas: ``[heads]``; 1 leaves a head as it is, bit for bit.
-    """
-    for query, key in layout.pairs:
-        if key.heads == layout.heads:
-            _scale(module, query, gammas.sqrt())
-            _scale(module, key, gammas.sqrt())
-        else:
-            _scale(module, query, gammas)
-
-
-def _scale(module: nn.Module, part: Part, factors: Tensor) -> None:
-    projection: Any = module.get_submodule(part.projection)
-    for tensor in (projection.weight, projection.bias):
-        if tensor is not None:
-            turned = tensor.dim() == 2 and not isinstance(projection, Conv1D)
-            part.blocks(tensor.T if turned else tensor).mul_(factors[:, None])

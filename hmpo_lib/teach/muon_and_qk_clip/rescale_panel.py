@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hmpo_lib.optim.layouts import find_layout
-from hmpo_lib.optim.qk_clip import scale_logits
+from hmpo_lib.optim.scaling import scale_logits
 from hmpo_lib.teach.panels import Panel, slider
 from hmpo_lib.teach.plotting import BLACK, BLUE, ORANGE, Canvas, label_ticks, tidy_axes
 
