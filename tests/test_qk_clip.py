@@ -187,7 +187,11 @@ def test_where_one_of_the_two_is_frozen_the_other_takes_it_all(frozen):
 @pytest.mark.parametrize(
     ("family", "frozen", "message"),
     [
-        ("llama_gqa", "q_proj.weight", r"self_attn \(LlamaAttention\) trains part .* its q_proj, which alone could scale"),
+        (
+            "llama_gqa",
+            "q_proj.weight",
+            r"self_attn \(LlamaAttention\) trains part .* its q_proj, which alone could scale",
+        ),
         ("opt", "q_proj.weight", r"self_attn.q_proj has a weight and a bias of which one is frozen"),
     ],
 )
