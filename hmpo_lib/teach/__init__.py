@@ -5,7 +5,7 @@ What belongs to one notebook is in the package of its name; what two or more dra
 
 from hmpo_lib.teach.checks import check
 from hmpo_lib.teach.live import LiveRun, fast_mode, sized
-from hmpo_lib.teach.panels import Panel, p_label, p_slider, slider
+from hmpo_lib.teach.panels import Panel, Still, p_label, p_slider, slider
 from hmpo_lib.teach.plotting import MEAN_STYLES, Canvas, label_ticks, tidy_axes
 from hmpo_lib.teach.predictions import predict
 from hmpo_lib.teach.tokens import draw_tokens, shaded_tokens, stacked
@@ -15,6 +15,7 @@ __all__ = [
     "Canvas",
     "LiveRun",
     "Panel",
+    "Still",
     "check",
     "draw_tokens",
     "fast_mode",

@@ -82,6 +82,27 @@ class Picture(Generic[D]):
         return {"text/html": figure, "text/plain": caption}
 
 
+class Still:
+    """A drawing that does not move, with its caption and alt text: an explanation rather than data.
+
+    Args:
+        canvas: what has been drawn on.
+        caption: one line under it, plain text.
+        alt: the drawing in words, for those who cannot see it.
+    """
+
+    def __init__(self, canvas: Canvas, *, caption: str, alt: str) -> None:
+        self.picture: Picture[None] = Picture(canvas, lambda _: None, lambda _: caption, lambda _: alt)
+        self.picture.show(None)
+
+    def static_bundle(self) -> dict[str, Any]:
+        """What every page shows, with a kernel or without."""
+        return self.picture.static_bundle()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        return self.static_bundle()
+
+
 class StatusLine:
     """One line under a panel, empty unless something has to be said.
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hmpo_lib.teach import MEAN_STYLES, Canvas, Panel, label_ticks, p_label, p_slider, predict, slider, tidy_axes
+from hmpo_lib.teach import MEAN_STYLES, Canvas, Panel, Still, label_ticks, p_label, p_slider, predict, slider, tidy_axes
 from hmpo_lib.teach.panels import WIDGET_VIEW
 from hmpo_lib.teach.plotting import quick_png, signed
 
@@ -317,3 +317,13 @@ def test_prediction_on_a_page_without_a_kernel_is_folded_away():
     assert "<img" in folded
     assert WIDGET_VIEW in bundle
     assert bundle["text/plain"] == "How <much>? 1 / 2"
+
+
+def test_a_drawing_that_does_not_move_has_picture_caption_and_words_without_a_kernel():
+    canvas = Canvas(200, 100)
+    canvas.figure.subplots().plot([0, 1], [0, 1])
+    bundle = Still(canvas, caption="A < B", alt="a line")._repr_mimebundle_()
+    assert bundle["text/plain"] == "A < B"
+    assert 'alt="a line"' in bundle["text/html"]
+    assert "<figcaption>A &lt; B</figcaption>" in bundle["text/html"]
+    assert "data:image/png;base64," in bundle["text/html"]
