@@ -1,7 +1,8 @@
 """Pictures that move on a page without a kernel and without scripts: an animated PNG in an `<img>`.
 
-A viewer that cannot play it shows its first frame. A reader whose system asks for less motion gets the last one, where
-the page keeps `<picture>`; JupyterLab drops it from pages that it does not trust, and there the picture moves.
+A viewer that cannot play it shows its first frame, which is therefore the end: the story follows. A reader whose
+system asks for less motion gets the last one, where the page keeps `<picture>`; JupyterLab drops it from pages that it
+does not trust, and there the picture moves.
 """
 
 import html
@@ -15,6 +16,7 @@ from hmpo_lib.teach.plotting import Canvas, data_url
 
 D = TypeVar("D")
 
+END_FIRST = 2000  # milliseconds
 SHADES_APART = 17  # of 0..255, in each channel; black and white stay what they are
 
 
@@ -32,8 +34,8 @@ class Animation:
     >>> canvas = Canvas(200, 100)
     >>> line = canvas.animate(canvas.figure.subplots().axvline(0.0))
     >>> moving = Animation(canvas, lambda x: line.set_xdata([x, x]), [(0.1, 500), (0.9, 2000)], caption="c", alt="a")
-    >>> Image.open(io.BytesIO(moving.png)).n_frames
-    2
+    >>> Image.open(io.BytesIO(moving.png)).n_frames  # the end, the start and the end
+    3
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Animation:
             raise ValueError(f"got {len(frames)} frames: give at least two, or draw a still picture")
         self.caption, self.alt = caption, alt
         self._size = f'width="{canvas.width}" height="{canvas.height}"'
+        ending, _ = frames[-1]
+        frames = [(ending, END_FIRST), *frames]
         pictures = []
         for data, _ in frames:
             draw(data)

@@ -215,15 +215,23 @@ def slider(kind: Callable[..., Any], description: str, **options: Any) -> Any:
     return kind(description=description, style={"description_width": "initial"}, continuous_update=True, **options)
 
 
-# The exponents that have a name. Infinity cannot travel in a FloatSlider, and a name says more than a number.
-P_NAMES = {-math.inf: "min", -1.0: "HMPO", 0.0: "GSPO", 1.0: "arithmetic", math.inf: "max"}
+# The exponents that have a name: the mean's, and in brackets that of a method which takes it. Infinity cannot travel in
+# a FloatSlider, and a name says more than a number.
+P_NAMES = {
+    -math.inf: "min",
+    -1.0: "harmonic (HMPO)",
+    0.0: "geometric (GSPO)",
+    1.0: "arithmetic (GRPO)",
+    math.inf: "max",
+}
+P_LABEL_WIDTH = 24  # characters of the longest label
 
 
 def p_label(p: float) -> str:
     """How a reader sees this exponent: with its name where it has one.
 
     >>> p_label(-1.0), p_label(2.5), p_label(math.inf)
-    ('HMPO, p = −1', 'p = 2.5', 'max, p = +∞')
+    ('harmonic (HMPO), p = −1', 'p = 2.5', 'max, p = +∞')
     """
     number = f"{p:g}".replace("-", "−").replace("inf", "∞")
     signed = f"+{number}" if p == math.inf else number
@@ -231,12 +239,12 @@ def p_label(p: float) -> str:
 
 
 def p_slider(*, value: float = -1.0, largest: float = 5.0, step: float = 0.25) -> Any:
-    """A slider for the exponent from min over −largest..largest to max, with HMPO, GSPO and the others by name."""
+    """A slider for the exponent from min over −largest..largest to max, with means and methods by name."""
     half = round(largest / step)
     # Rounded, since 3 · 0.1 is not the float 0.3 that one asks for.
     stops: Sequence[float] = [-math.inf, *(round(step * k, 10) for k in range(-half, half + 1)), math.inf]
     if value not in stops:
         raise ValueError(f"value = {value} is no stop here: take a multiple of {step} up to ±{largest}, or ±inf")
     # The track gives way to a longer label: spaces on both sides keep it, and the handle on it, from jumping.
-    options = [(p_label(stop).center(17, FIGURE_SPACE), stop) for stop in stops]
+    options = [(p_label(stop).center(P_LABEL_WIDTH, FIGURE_SPACE), stop) for stop in stops]
     return slider(widgets.SelectionSlider, "exponent", options=options, value=value)

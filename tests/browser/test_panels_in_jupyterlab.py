@@ -28,7 +28,7 @@ def test_slider_moved_by_keyboard_changes_picture_alt_and_caption_and_comes_back
     def shown():
         return picture.get_attribute("src"), picture.get_attribute("alt"), caption.inner_text()
 
-    expect(caption).to_contain_text("HMPO, p = −1")
+    expect(caption).to_contain_text("harmonic (HMPO), p = −1")
     before = shown()
     handle.focus()
     for key, expected in (("ArrowRight", "p = −0.75"), ("End", "max, p = +∞"), ("Home", "min, p = −∞")):
@@ -36,7 +36,7 @@ def test_slider_moved_by_keyboard_changes_picture_alt_and_caption_and_comes_back
         expect(caption).to_contain_text(expected)
         assert all(new != old for new, old in zip(shown(), before, strict=True))
     panel.get_by_role("button", name="Reset").click()
-    expect(caption).to_contain_text("HMPO, p = −1")
+    expect(caption).to_contain_text("harmonic (HMPO), p = −1")
     assert shown() == before
 
 

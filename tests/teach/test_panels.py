@@ -94,7 +94,9 @@ def test_small_png_is_smaller_and_looks_the_same():
 
 
 def test_drawing_leaves_pyplot_alone():
-    program = "import sys, hmpo_lib.teach as t; t.start_panel(); sys.exit('matplotlib.pyplot' in sys.modules)"
+    program = (
+        "import sys, hmpo_lib.teach.start_here as t; t.start_panel(); sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
@@ -256,9 +258,9 @@ def test_p_slider_reaches_both_infinities_and_names_its_stops():
     assert list(stops) == sorted(stops)
     assert {value: stops[value] for value in (-math.inf, -1.0, 0.0, 1.0, math.inf)} == {
         -math.inf: "min, p = −∞",
-        -1.0: "HMPO, p = −1",
-        0.0: "GSPO, p = 0",
-        1.0: "arithmetic, p = 1",
+        -1.0: "harmonic (HMPO), p = −1",
+        0.0: "geometric (GSPO), p = 0",
+        1.0: "arithmetic (GRPO), p = 1",
         math.inf: "max, p = +∞",
     }
     assert stops[-0.25] == p_label(-0.25) == "p = −0.25"

@@ -12,7 +12,7 @@ from torch import Tensor
 from hmpo_lib.bandits import SequenceBandit, sequence_logprobs, sequence_probabilities
 from hmpo_lib.means import log_power_mean, power_mean_weights
 from hmpo_lib.teach.bandits.worlds_experiment import log_ratio_variance, signed_gradients
-from hmpo_lib.teach.panels import FIGURE_SPACE, Panel, p_label, slider
+from hmpo_lib.teach.panels import FIGURE_SPACE, P_LABEL_WIDTH, Panel, p_label, slider
 from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, VERMILLION, Canvas, label_ticks, round_numbers, tidy_axes
 
 EXPONENTS = tuple(k / 4 for k in range(-8, 9))
@@ -114,7 +114,7 @@ def flip_alt(view: FlipView) -> str:
 
 def exponent_slider(exponents: Sequence[float], p: float) -> Any:
     """A slider over these exponents, by name where they have one."""
-    options = [(p_label(stop).center(17, FIGURE_SPACE), stop) for stop in exponents]
+    options = [(p_label(stop).center(P_LABEL_WIDTH, FIGURE_SPACE), stop) for stop in exponents]
     return slider(widgets.SelectionSlider, "exponent", options=options, value=p)
 
 

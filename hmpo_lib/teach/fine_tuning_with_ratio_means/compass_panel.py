@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from hmpo_lib.teach.fine_tuning_with_ratio_means.compass_experiment import EXPONENTS, STAGES, STALENESS, Compass
-from hmpo_lib.teach.panels import Panel, p_label, slider
+from hmpo_lib.teach.panels import P_LABEL_WIDTH, Panel, p_label, slider
 from hmpo_lib.teach.plotting import BLUE, GREEN, GREY, ORANGE, VERMILLION, Canvas, label_ticks, tidy_axes
 
 COSINE_LIMITS = (-0.72, 1.06)
@@ -113,7 +113,7 @@ def compass_explorer(compass: Compass, *, stage: str = STAGES[0], p: float = -1.
             "p": slider(
                 widgets.SelectionSlider,
                 "each run at the exponent",
-                options=[(p_label(q).center(17), q) for q in EXPONENTS],
+                options=[(p_label(q).center(P_LABEL_WIDTH), q) for q in EXPONENTS],
                 value=p,
             ),
         },

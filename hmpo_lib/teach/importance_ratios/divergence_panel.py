@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hmpo_lib.means import log_power_mean
 from hmpo_lib.ratios import renyi_divergence
-from hmpo_lib.teach.panels import FIGURE_SPACE, Panel, p_label, slider
+from hmpo_lib.teach.panels import FIGURE_SPACE, P_LABEL_WIDTH, Panel, p_label, slider
 from hmpo_lib.teach.plotting import BLACK, GREY, ORANGE, SKY_BLUE, Canvas, label_ticks, tidy_axes
 from hmpo_lib.teach.shared.power_mean_drawings import NAMED
 
@@ -112,7 +112,7 @@ def divergence_explorer(*, p: float = -1.0, samples: int = 100) -> Panel[Diverge
         bar.set_data([view.p, view.p], [view.sampled - reach, view.sampled + reach])
         drawn.set_data([k - 0.2 for k in range(3)], [count / view.samples for count in view.counts])
 
-    stops = [(p_label(stop).center(17, FIGURE_SPACE), stop) for stop in EXPONENTS]
+    stops = [(p_label(stop).center(P_LABEL_WIDTH, FIGURE_SPACE), stop) for stop in EXPONENTS]
     sizes = [(f"{size:,}".rjust(7, FIGURE_SPACE), size) for size in SAMPLES]
     return Panel(
         {

@@ -195,7 +195,7 @@ def test_spread_grows_with_p_for_good_sequences_and_falls_with_p_for_bad_ones():
 def test_caption_of_the_flip_names_the_token_that_each_sign_pushes_hardest():
     bandit, new, old = small_case()
     caption = flip_caption(view_flip(bandit, new, old, -1.0, False))
-    assert caption.startswith("HMPO, p = −1: A > 0 pushes the token at 0.50 most")
+    assert caption.startswith("harmonic (HMPO), p = −1: A > 0 pushes the token at 0.50 most")
     assert "A < 0 pushes the token at 0.50 most" in caption
     turned = flip_caption(view_flip(bandit, new, old, -1.0, True))
     assert turned.startswith("p = −1 and 1: A > 0 pushes the token at 0.50 most")

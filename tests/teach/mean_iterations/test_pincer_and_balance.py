@@ -148,6 +148,8 @@ def test_frames_of_the_moving_picture_look_like_the_canvas_and_the_last_one_is_w
 
     film = Animation(canvas, draw, [(x, 100) for x in places], caption="c", alt="a")
     frames = [frame.convert("L") for frame in ImageSequence.Iterator(Image.open(io.BytesIO(film.png)))]
+    end, *frames = frames
+    assert end.tobytes() == frames[-1].tobytes()  # whoever sees a still sees the end
     assert len(frames) == len(set(places))  # a frame like the one before it lengthens that one
     for x, frame in zip(sorted(set(places)), frames, strict=True):
         draw(x)

@@ -51,7 +51,9 @@ def test_every_position_of_every_control_draws_whole_text_and_tells_what_it_show
 
 def test_caption_and_alt_name_the_mean_and_whom_it_hears():
     view = view_power_mean([0.1, 1.0, 1.0, 1.0, 1.0], -1.0)
-    assert power_mean_caption(view) == "HMPO, p = −1: the mean is 0.357; it hears 0.1 most, with weight 0.714."
+    assert (
+        power_mean_caption(view) == "harmonic (HMPO), p = −1: the mean is 0.357; it hears 0.1 most, with weight 0.714."
+    )
     assert "their mean at 0.357" in power_mean_alt(view)
     assert "0.1: 0.714, 1: 0.071" in power_mean_alt(view)
 
