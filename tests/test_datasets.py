@@ -1,5 +1,6 @@
 """Tasks from files and from reasoning_gym: what they accept, how they score, and that a resumed run draws the same."""
 
+import importlib.metadata
 import json
 import os
 import random
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model
-from hmpo_lib.lm.datasets import DEPEND_ON_HASH_SEED, RUN_THE_ANSWER, gym_task, load_task, question_file
+from hmpo_lib.lm.datasets import AUDITED, DEPEND_ON_HASH_SEED, RUN_THE_ANSWER, gym_task, load_task, question_file
 from hmpo_lib.lm.tasks import SUMS, reward_correct, sample_prompts
 
 
@@ -204,6 +205,13 @@ def test_without_reasoning_gym_the_error_says_what_to_install(monkeypatch):
         gym_task("chain_sum")
 
 
+@pytest.mark.parametrize("version", ["0.1.24", "0.1.26", "1.0"])
+def test_a_version_of_reasoning_gym_whose_scorers_were_not_looked_at_is_refused(monkeypatch, version):
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+    with pytest.raises(ValueError, match=rf"reasoning_gym is {version}: expected {AUDITED}, whose scorers"):
+        gym_task("chain_sum")
+
+
 @pytest.mark.parametrize("name", sorted(RUN_THE_ANSWER))
 def test_a_dataset_whose_scorer_runs_the_answer_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} is refused: its scorer would run what the model writes"):
@@ -245,7 +253,7 @@ def test_no_other_scorer_runs_the_answer_as_code():
 
 POOL = """
 import sys, torch
-from hmpo_lib.lm.datasets import DEPEND_ON_HASH_SEED, gym_task
+from hmpo_lib.lm.datasets import AUDITED, DEPEND_ON_HASH_SEED, gym_task
 for name in sorted(DEPEND_ON_HASH_SEED - {"knight_swap"}):  # half a second a problem
     print(gym_task(name, size=20).sample_prompts(10, torch.Generator().manual_seed(0)))
 """

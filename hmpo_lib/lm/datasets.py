@@ -6,6 +6,7 @@ the prompts that it would have drawn.
 
 import codecs
 import difflib
+import importlib.metadata
 import importlib.util
 import json
 import random
@@ -20,8 +21,10 @@ import torch
 from hmpo_lib.lm.answers import is_readable, is_same_answer, stated_answer
 from hmpo_lib.lm.tasks import SUMS, Task
 
-# Their scorers run the answer as Python code, by eval or sympy's parse_expr (found by an audit hook, reasoning_gym
-# 0.1.25); composite mixes any others. A model that is being trained may write anything.
+# Whose scorers were looked at: another version may have others that run what a model writes.
+AUDITED = "0.1.25"
+# Their scorers run the answer as Python code, by eval or sympy's parse_expr (found by an audit hook); composite mixes
+# any others. A model that is being trained may write anything.
 RUN_THE_ANSWER = {
     "binary_matrix",
     "composite",
@@ -146,7 +149,7 @@ def gym_task(
 
     Raises:
         ModuleNotFoundError: reasoning_gym is not installed.
-        ValueError: an unknown name, with those that are close; settings that the dataset refuses; a dataset whose
+        ValueError: a version of it other than `AUDITED`; an unknown name, with those that are close; settings that the dataset refuses; a dataset whose
             scorer runs the answer as code; one whose problems differ from process to process.
     """
     dataset = _create_dataset(name, seed, settings)
@@ -213,6 +216,11 @@ def _reasoning_gym(name: str) -> tuple[dict[str, Any], Callable[..., Any]]:
         raise ModuleNotFoundError(
             f'the task {name} needs {error.name}, which is not installed: pip install "hmpo-lib[gym]".'
         ) from error
+    if (version := importlib.metadata.version("reasoning_gym")) != AUDITED:
+        raise ValueError(
+            f"reasoning_gym is {version}: expected {AUDITED}, whose scorers are known not to run what the model writes; "
+            'pip install "hmpo-lib[gym]".'
+        )
     if name == "zebra_puzzles" and not hasattr(sys.modules["pycosat"], "itersolve"):
         raise ModuleNotFoundError("the task zebra_puzzles needs pycosat: pip install pycosat, with a C compiler.")
     return DATASETS, create_dataset
