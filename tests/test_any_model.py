@@ -2,12 +2,14 @@
 
 import builtins
 import contextlib
+import copy
 import json
+from functools import partial
 
 import pytest
 import torch
 import transformers as t
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from hmpo_lib.lm import (
     FineTuneConfig,
@@ -17,9 +19,9 @@ from hmpo_lib.lm import (
     sample_completions,
     token_logprobs,
 )
-from hmpo_lib.lm.datasets import question_file
+from hmpo_lib.lm.datasets import gym_task, question_file
 from hmpo_lib.lm.model import make_tokenizer
-from hmpo_lib.lm.rollouts import Rollout
+from hmpo_lib.lm.rollouts import Rollout, encode_prompts
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 64}
 GROUPED = {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8}
@@ -53,6 +55,59 @@ def tokenizer():
     return t.PreTrainedTokenizerFast(
         tokenizer_object=bpe, pad_token="<pad>", eos_token="<eos>", clean_up_tokenization_spaces=False
     )
+
+
+OPENINGS = {
+    "llama 3": ["<bos>"],
+    "glm": ["[gMASK]", "<sop>"],  # two tokens, and no bos
+    "opt": ["<eos>"],  # bos and eos are the same
+    "gpt 2": [],
+}
+
+
+def opened(tokenizer, opening, *, closing=()):
+    """The tokenizer with tokens that it puts before every text, and a chat template that writes them out."""
+    opened = copy.deepcopy(tokenizer)
+    opened.add_special_tokens({"additional_special_tokens": [*opening, "<user>", "<assistant>", *closing]})
+    tokens = [*opening, *closing]
+    opened.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=" ".join([*opening, "$A", *closing]),
+        special_tokens=[(token, opened.convert_tokens_to_ids(token)) for token in tokens],
+    )
+    opened.chat_template = "".join(opening) + "<user>{{ messages[0]['content'] }}<assistant>"
+    return opened
+
+
+def chat(tokenizer, question, **options):
+    return tokenizer.apply_chat_template([{"role": "user", "content": question}], **options)
+
+
+@pytest.mark.parametrize("family", OPENINGS)
+def test_the_text_of_a_chat_template_begins_once_and_so_does_a_bare_question(tokenizer, tmp_path, family):
+    tokenizer = opened(tokenizer, OPENINGS[family])
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in QUESTIONS), encoding="utf-8")
+    as_text = partial(chat, tokenizer, tokenize=False)
+    gym = gym_task("chain_sum", size=3, to_prompt=as_text)
+    tasks = [question_file(path, to_prompt=as_text), gym, question_file(path)]
+    prompts = [prompt for task in tasks for prompt in task.sample_prompts(2, torch.Generator().manual_seed(0))]
+    config = t.LlamaConfig(**(SIZES | {"max_position_embeddings": 512}), **GROUPED, vocab_size=len(tokenizer))
+    model = t.LlamaForCausalLM(config).eval()
+    rollout = sample_completions(model, tokenizer, prompts, group_size=1, max_new_tokens=1)
+    got = [ids[mask].tolist() for ids, mask in zip(rollout.prompt_ids, rollout.prompt_mask, strict=True)]
+    opening = tokenizer.convert_tokens_to_ids(OPENINGS[family])
+    bare = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
+    assert got == bare[:4] + [opening + ids for ids in bare[4:]]  # templates, questions
+    asked = QUESTIONS[0]["question"]
+    ids, _ = encode_prompts(tokenizer, [as_text(asked)])
+    assert ids.tolist() == [chat(tokenizer, asked, tokenize=True, return_dict=False)]
+
+
+def test_a_tokenizer_that_closes_every_text_too_opens_it_once(tokenizer):
+    closes = opened(tokenizer, ["<bos>"], closing=["<eos>"])
+    bos = closes.convert_tokens_to_ids("<bos>")
+    ids, mask = encode_prompts(closes, ["<bos>three words here", "one"])
+    assert [row[keep].tolist().count(bos) for row, keep in zip(ids, mask, strict=True)] == [1, 1]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

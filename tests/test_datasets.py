@@ -208,7 +208,7 @@ def test_without_reasoning_gym_the_error_says_what_to_install(monkeypatch):
 @pytest.mark.parametrize("version", ["0.1.24", "0.1.26", "1.0"])
 def test_a_version_of_reasoning_gym_whose_scorers_were_not_looked_at_is_refused(monkeypatch, version):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
-    with pytest.raises(ValueError, match=rf"reasoning_gym is {version}: expected {AUDITED}, whose scorers"):
+    with pytest.raises(ValueError, match=rf"reasoning_gym is {version}: expected {AUDITED}, of whose scorers"):
         gym_task("chain_sum")
 
 

@@ -73,7 +73,7 @@ def question_file(path: str | Path, *, to_prompt: Callable[[str], str] = str) ->
 
     Args:
         path: the file, UTF-8.
-        to_prompt: question -> what the model sees, such as a chat template applied by its tokenizer.
+        to_prompt: question -> what the model sees, such as ``tokenizer.apply_chat_template(..., tokenize=False)``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -149,8 +149,9 @@ def gym_task(
 
     Raises:
         ModuleNotFoundError: reasoning_gym is not installed.
-        ValueError: a version of it other than `AUDITED`; an unknown name, with those that are close; settings that the dataset refuses; a dataset whose
-            scorer runs the answer as code; one whose problems differ from process to process.
+        ValueError: a version of it other than `AUDITED`; an unknown name, with those that are close; settings that the
+            dataset refuses; a dataset whose scorer runs the answer as code; one whose problems differ from process to
+            process.
     """
     dataset = _create_dataset(name, seed, settings)
     entries: dict[str, dict[str, Any]] = {}
@@ -218,8 +219,8 @@ def _reasoning_gym(name: str) -> tuple[dict[str, Any], Callable[..., Any]]:
         ) from error
     if (version := importlib.metadata.version("reasoning_gym")) != AUDITED:
         raise ValueError(
-            f"reasoning_gym is {version}: expected {AUDITED}, whose scorers are known not to run what the model writes; "
-            'pip install "hmpo-lib[gym]".'
+            f"reasoning_gym is {version}: expected {AUDITED}, of whose scorers it is known which run what the model "
+            'writes; pip install "hmpo-lib[gym]".'
         )
     if name == "zebra_puzzles" and not hasattr(sys.modules["pycosat"], "itersolve"):
         raise ModuleNotFoundError("the task zebra_puzzles needs pycosat: pip install pycosat, with a C compiler.")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from hmpo_lib.lm.model import check_special_tokens
@@ -93,8 +94,7 @@ def sample_completions(
     if generator is None:
         generator = torch.Generator(device)
         generator.seed()
-    encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(device)
-    prompt_ids, prompt_mask = encoded["input_ids"], encoded["attention_mask"].bool()
+    prompt_ids, prompt_mask = (tensor.to(device) for tensor in encode_prompts(tokenizer, prompts))
     if not bool(prompt_mask.any(dim=1).all()):
         raise ValueError("a prompt has no token: expected at least one to go on from; let empty ones begin with bos.")
     positions = getattr(model.config, "max_position_embeddings", None)
@@ -123,6 +123,29 @@ def sample_completions(
         truncated=~is_end.any(dim=1),
         texts=tokenizer.batch_decode(completion_ids, skip_special_tokens=True),
     )
+
+
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> tuple[Tensor, Tensor]:
+    """The prompts' token ids, left-padded, and their mask.
+
+    The text of a chat template often has the bos written out, and the tokenizer puts one before every text: what would
+    begin twice begins once, as with ``apply_chat_template(tokenize=True)``.
+
+    Returns:
+        ``[prompts, time]`` ids and ``[prompts, time]`` bool.
+    """
+    opening = tokenizer("")["input_ids"]
+    if opening[1:] and opening[-1] == tokenizer.eos_token_id:  # some close every text, too
+        opening.pop()
+    begun = len(opening)
+    rows = [
+        torch.tensor(ids[begun:] if begun and ids[begun : 2 * begun] == opening else ids, dtype=torch.long)
+        for ids in tokenizer(prompts)["input_ids"]
+    ]
+    masks = [torch.ones_like(row, dtype=torch.bool) for row in rows]
+    pad = tokenizer.pad_token_id
+    prompt_ids = pad_sequence(rows, batch_first=True, padding_value=pad, padding_side="left")
+    return prompt_ids, pad_sequence(masks, batch_first=True, padding_side="left")
 
 
 def _sample_tokens(
