@@ -1,0 +1,80 @@
+"""Notebook 09: what decides? The planned runs, their verdicts, and one more run of your own."""
+
+from hmpo_lib.teach.what_the_evidence_says.add_a_run import add_a_run, pool, save_run
+from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
+from hmpo_lib.teach.what_the_evidence_says.curves_panel import curves_explorer
+from hmpo_lib.teach.what_the_evidence_says.forest_drawing import forest_plot
+from hmpo_lib.teach.what_the_evidence_says.mechanism_drawing import (
+    feedback_picture,
+    load_steps,
+    spread_picture,
+    spreads,
+)
+from hmpo_lib.teach.what_the_evidence_says.plan import (
+    FAMILIES,
+    FIVE,
+    GEOMETRIC,
+    OPTIMISTIC,
+    ORDINARY,
+    PESSIMISTIC,
+    SEEDS,
+    SEVEN,
+    TWIN_SEEDS,
+    label,
+    published_cell,
+)
+from hmpo_lib.teach.what_the_evidence_says.records import Evidence, load_evidence
+from hmpo_lib.teach.what_the_evidence_says.settings import cell_of, chosen_cells, verdicts
+from hmpo_lib.teach.what_the_evidence_says.shares import pair_shares, shares_along, variance_shares
+from hmpo_lib.teach.what_the_evidence_says.shares_drawing import shares_picture
+from hmpo_lib.teach.what_the_evidence_says.theory_drawing import effects, theory_picture
+from hmpo_lib.teach.what_the_evidence_says.verdicts import (
+    equivalence_p_value,
+    false_positives,
+    holm,
+    interquartile_interval,
+    judge,
+    sign_flip_p_value,
+)
+
+__all__ = [
+    "FAMILIES",
+    "FIVE",
+    "GEOMETRIC",
+    "OPTIMISTIC",
+    "ORDINARY",
+    "PESSIMISTIC",
+    "SEEDS",
+    "SEVEN",
+    "TWIN_SEEDS",
+    "Cell",
+    "Evidence",
+    "Exponents",
+    "add_a_run",
+    "cell_of",
+    "chosen_cells",
+    "curves_explorer",
+    "effects",
+    "equivalence_p_value",
+    "false_positives",
+    "feedback_picture",
+    "forest_plot",
+    "holm",
+    "interquartile_interval",
+    "judge",
+    "label",
+    "load_evidence",
+    "load_steps",
+    "pair_shares",
+    "pool",
+    "published_cell",
+    "save_run",
+    "shares_along",
+    "shares_picture",
+    "sign_flip_p_value",
+    "spread_picture",
+    "spreads",
+    "theory_picture",
+    "variance_shares",
+    "verdicts",
+]

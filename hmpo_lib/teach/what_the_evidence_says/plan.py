@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from hmpo_lib.methods import METHODS
 from hmpo_lib.objectives import Clip
@@ -86,13 +87,14 @@ def tuned_runs(score: Callable[[Cell, int], float | None]) -> list[Run]:
 # In the order in which they are run: where time ends, the later families are short of cells, never of seeds.
 FAMILIES: dict[str, list[Run]] = {
     "no_clip": _cross([Cell(exponents) for exponents in SEVEN], SEEDS),
-    "token_clip": _cross([Cell(exponents, "token", ORDINARY) for exponents in SEVEN], SEEDS),
+    "token_clip": _cross([Cell(exponents, "token", ORDINARY) for exponents in FIVE], SEEDS),
     "halves": _cross([Cell(exponents) for exponents in NINE], SEEDS),
-    "on_policy": _cross([Cell(exponents, minibatches=1) for exponents in SEVEN], FEW_SEEDS),
     "design": design_runs()[:72],
+    "on_policy": _cross([Cell(exponents, minibatches=1) for exponents in FIVE], SEEDS[:3]),
     "lag": _cross([Cell(exponents, minibatches=4, policy_lag=4, rollouts=24) for exponents in FIVE], SEEDS),
-    "published": _cross([published_cell(name) for name in PUBLISHED], SEEDS),
     "twins": _cross([Cell(GEOMETRIC), Cell(GEOMETRIC, twin=True)], TWIN_SEEDS),
+    "published": _cross([published_cell(name) for name in PUBLISHED], SEEDS),
+    "token_clip_far": _cross([Cell(exponents, "token", ORDINARY) for exponents in (FIXED[0], FIXED[4])], SEEDS),
     "in_the_head": _cross([Cell(exponents, task="in_the_head") for exponents in FIVE], SEEDS),
     "sequence_clip": _cross([Cell(exponents, "sequence", ORDINARY) for exponents in SEVEN], SEEDS),
     "tuning": _cross([cell for cells in tuning_cells().values() for cell in cells], TUNING_SEEDS),
@@ -122,3 +124,67 @@ FAMILIES: dict[str, list[Run]] = {
     ),
     "longer_lag": _cross([Cell(exponents, minibatches=4, policy_lag=16, rollouts=32) for exponents in FIVE], FEW_SEEDS),
 }
+
+
+class Comparison(NamedTuple):
+    """A pair of cells that the plan compares; the difference is first minus other."""
+
+    label: str
+    first: Cell
+    other: Cell
+
+
+def _against_geometric(
+    make: Callable[[Exponents], Cell], exponents: Sequence[Exponents], *, more: bool = True
+) -> list[Comparison]:
+    """Each other exponent with p = 0; and what the plan adds to that."""
+    pairs = [(e, GEOMETRIC) for e in exponents if e != GEOMETRIC]
+    if more:
+        pairs += [(PESSIMISTIC, FIXED[3]), (FIXED[3], FIXED[1])]
+    return [Comparison(f"{label(e)} − {label(other)}", make(e), make(other)) for e, other in pairs]
+
+
+def label(exponents: Exponents) -> str:
+    """How a reader sees the exponents.
+
+    >>> label(PESSIMISTIC), label(Exponents(-2.0, -2.0)), label(Exponents(0.0, 1.0)), label(Exponents(-0.5, 0.5))
+    ('−sign A', '−2', '0 | 1', '−0.5 sign A')
+    """
+    good, bad = (f"{p:g}".replace("-", "−") for p in (exponents.good, exponents.bad))
+    if exponents.good == exponents.bad:
+        return good
+    if exponents.good == -exponents.bad:
+        amount = f"{abs(exponents.good):g} " if abs(exponents.good) != 1 else ""
+        return f"{'−' if exponents.good < 0 else '+'}{amount}sign A"
+    return f"{good} | {bad}"
+
+
+def _cells(family: str) -> Callable[[Exponents], Cell]:
+    first = FAMILIES[family][0][0]
+    return lambda exponents: dataclasses.replace(first, exponents=exponents)
+
+
+COMPARISONS: dict[str, list[Comparison]] = {
+    **{family: _against_geometric(_cells(family), SEVEN) for family in ("no_clip", "sequence_clip")},
+    "token_clip": _against_geometric(_cells("token_clip"), FIVE),
+    "halves": _against_geometric(Cell, [Exponents(*pair) for pair in ((0, 1), (0, -1), (1, 0), (-1, 0))], more=False),
+    "published": [
+        *(
+            Comparison(f"−sign A without a clip − {name.upper()}", Cell(PESSIMISTIC), published_cell(name))
+            for name in PUBLISHED[:4]
+        ),
+        Comparison("−sign A without a clip − 0, tokens clipped", Cell(PESSIMISTIC), Cell(GEOMETRIC, "token", ORDINARY)),
+    ],
+    **{family: _against_geometric(_cells(family), FIVE) for family in ("in_the_head", "muon", "lag")},
+    "on_policy": _against_geometric(_cells("on_policy"), FIVE, more=False),
+}
+
+
+def tuned_comparisons(chosen: Sequence[Cell]) -> list[Comparison]:
+    """Those of the family ``tuned``, from the cells of `tuned_runs` in their order: SEVEN, then GRPO, GSPO, GMPO."""
+    by_exponents = {cell.exponents: cell for cell in chosen[:7]}
+    pairs = _against_geometric(by_exponents.__getitem__, SEVEN)[:7]
+    return pairs + [
+        Comparison(f"−sign A without a clip − {name.upper()}", by_exponents[PESSIMISTIC], cell)
+        for name, cell in zip(("grpo", "gspo", "gmpo"), chosen[7:], strict=True)
+    ]

@@ -1,0 +1,85 @@
+"""The settings in which the seven exponents were compared, and the verdicts of each."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
+from hmpo_lib.teach.what_the_evidence_says.plan import COMPARISONS, FAMILIES, Comparison, tuned_comparisons, tuned_runs
+from hmpo_lib.teach.what_the_evidence_says.records import Evidence
+from hmpo_lib.teach.what_the_evidence_says.verdicts import Verdict, judge
+
+SETTINGS = {
+    "no_clip": "16 steps a rollout, no clip",
+    "token_clip": "16 steps, tokens clipped to 0.8–1.25",
+    "sequence_clip": "16 steps, answers clipped to 0.8–1.25",
+    "on_policy": "1 step: nothing is stale",
+    "lag": "4 steps, sampled 4 rollouts ago, no clip",
+    "muon": "16 steps, no clip, Muon",
+    "in_the_head": "16 steps, no clip, adding in the head",
+}
+FAMILY_TITLES = SETTINGS | {
+    "halves": "p for A > 0 | p for A < 0, against 0 | 0, no clip",
+    "published": "against clips",
+    "tuned": "each at its best learning rate, no clip",
+}
+
+
+class Judged(NamedTuple):
+    """A comparison with its verdict."""
+
+    comparison: Comparison
+    verdict: Verdict
+
+
+def cell_of(setting: str, exponents: Exponents) -> Cell:
+    """The cell of an exponent in a setting."""
+    return dataclasses.replace(FAMILIES[setting][0][0], exponents=exponents)
+
+
+def planned_seeds(setting: str) -> list[int]:
+    """Of each of its cells."""
+    return sorted({seed for _, seed in FAMILIES[setting]})
+
+
+def exponents_in(evidence: Evidence, setting: str) -> list[Exponents]:
+    """Those whose cell has all the seeds of the plan."""
+    planned: dict[Cell, list[int]] = {}
+    for cell, seed in FAMILIES[setting]:
+        planned.setdefault(cell, []).append(seed)
+    return [cell.exponents for cell, seeds in planned.items() if evidence.has(cell, seeds)]
+
+
+def complete_settings(evidence: Evidence) -> list[str]:
+    """The settings of SETTINGS in which every cell of the plan is complete."""
+    return [setting for setting in SETTINGS if all(evidence.has(cell, [seed]) for cell, seed in FAMILIES[setting])]
+
+
+def tuning_score(evidence: Evidence) -> Callable[[Cell, int], float | None]:
+    """What `tuned_runs` looks at."""
+    return lambda cell, seed: float(evidence.mean_reward(cell, [seed])[0]) if evidence.has(cell, [seed]) else None
+
+
+def chosen_cells(evidence: Evidence) -> list[Cell]:
+    """Each tuned cell at its best rate; none where tuning runs are missing."""
+    return list(dict.fromkeys(cell for cell, _ in tuned_runs(tuning_score(evidence))))
+
+
+def planned_comparisons(evidence: Evidence) -> dict[str, list[Comparison]]:
+    """All of the plan's, the tuned ones where the tuning is complete."""
+    chosen = chosen_cells(evidence)
+    return COMPARISONS | ({"tuned": tuned_comparisons(chosen)} if chosen else {})
+
+
+def verdicts(evidence: Evidence) -> dict[str, list[Judged]]:
+    """The verdicts of every family all of whose cells are complete, by the family's name."""
+    result = {}
+    for family, comparisons in planned_comparisons(evidence).items():
+        runs = FAMILIES.get(family) or tuned_runs(tuning_score(evidence))
+        seeds = sorted({seed for _, seed in runs})
+        if all(evidence.has(cell, seeds) for pair in comparisons for cell in pair[1:]):
+            judged = judge(
+                [(evidence.mean_reward(c.first, seeds), evidence.mean_reward(c.other, seeds)) for c in comparisons]
+            )
+            result[family] = [Judged(*pair) for pair in zip(comparisons, judged, strict=True)]
+    return result
