@@ -16,7 +16,8 @@ FIXED = [Exponents(p, p) for p in (-2.0, -1.0, 0.0, 1.0, 2.0)]
 GEOMETRIC, PESSIMISTIC, OPTIMISTIC = Exponents(0.0, 0.0), Exponents(-1.0, 1.0), Exponents(1.0, -1.0)
 SEVEN = [*FIXED, PESSIMISTIC, OPTIMISTIC]
 FIVE = [*FIXED[1:4], PESSIMISTIC, OPTIMISTIC]
-NINE = [Exponents(float(good), float(bad)) for good in (-1, 0, 1) for bad in (-1, 0, 1)]
+# (p for A > 0, p for A < 0): each half of the pessimistic mean alone, then each half of the optimistic one
+HALVES = [(0.0, 1.0), (-1.0, 0.0), (0.0, -1.0), (1.0, 0.0)]
 
 SEEDS, FEW_SEEDS, TWIN_SEEDS = range(500, 510), range(500, 505), range(500, 520)
 TUNING_SEEDS = range(320, 322)  # used by no other family, and not reported
@@ -88,11 +89,12 @@ def tuned_runs(score: Callable[[Cell, int], float | None]) -> list[Run]:
 FAMILIES: dict[str, list[Run]] = {
     "no_clip": _cross([Cell(exponents) for exponents in SEVEN], SEEDS),
     "token_clip": _cross([Cell(exponents, "token", ORDINARY) for exponents in FIVE], SEEDS),
-    "halves": _cross([Cell(exponents) for exponents in NINE], SEEDS),
     "design": design_runs()[:72],
+    "halves": _cross([Cell(Exponents(*pair)) for pair in HALVES[:2]], SEEDS),
     "on_policy": _cross([Cell(exponents, minibatches=1) for exponents in FIVE], SEEDS[:3]),
     "lag": _cross([Cell(exponents, minibatches=4, policy_lag=4, rollouts=24) for exponents in FIVE], SEEDS),
     "twins": _cross([Cell(GEOMETRIC), Cell(GEOMETRIC, twin=True)], TWIN_SEEDS),
+    "halves_again": _cross([Cell(Exponents(*pair)) for pair in HALVES[2:]], SEEDS),
     "published": _cross([published_cell(name) for name in PUBLISHED], SEEDS),
     "token_clip_far": _cross([Cell(exponents, "token", ORDINARY) for exponents in (FIXED[0], FIXED[4])], SEEDS),
     "in_the_head": _cross([Cell(exponents, task="in_the_head") for exponents in FIVE], SEEDS),
@@ -167,7 +169,10 @@ def _cells(family: str) -> Callable[[Exponents], Cell]:
 COMPARISONS: dict[str, list[Comparison]] = {
     **{family: _against_geometric(_cells(family), SEVEN) for family in ("no_clip", "sequence_clip")},
     "token_clip": _against_geometric(_cells("token_clip"), FIVE),
-    "halves": _against_geometric(Cell, [Exponents(*pair) for pair in ((0, 1), (0, -1), (1, 0), (-1, 0))], more=False),
+    **{
+        family: _against_geometric(Cell, [Exponents(*pair) for pair in pairs], more=False)
+        for family, pairs in (("halves", HALVES[:2]), ("halves_again", HALVES[2:]))
+    },
     "published": [
         *(
             Comparison(f"−sign A without a clip − {name.upper()}", Cell(PESSIMISTIC), published_cell(name))

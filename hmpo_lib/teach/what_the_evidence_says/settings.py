@@ -19,7 +19,8 @@ SETTINGS = {
     "in_the_head": "16 steps, no clip, adding in the head",
 }
 FAMILY_TITLES = SETTINGS | {
-    "halves": "p for A > 0 | p for A < 0, against 0 | 0, no clip",
+    "halves": "half of the pessimistic mean: p for A > 0 | for A < 0",
+    "halves_again": "half of the optimistic mean",
     "published": "against clips",
     "tuned": "each at its best learning rate, no clip",
 }
