@@ -11,12 +11,14 @@ import inspect
 import linecache
 import math
 import re
+import reprlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from hmpo_lib.teach.limits import SECONDS, TimeUp, TooLarge, require_small, time_limit
 from hmpo_lib.teach.plotting import GREEN, GREY, ORANGE
 
 # Far above what float32 or another order of summation makes of a right answer, far below a wrong one.
@@ -28,6 +30,8 @@ EXERCISES: dict[str, "Exercise"] = {}
 
 LONGEST_SHOWN = 100  # characters of a value in a message
 LONGEST_ERROR = 300  # and of what an error says
+_SHORT = reprlib.Repr()  # which does not write out a large dictionary or set
+_SHORT.maxdict = _SHORT.maxset = _SHORT.maxlong = _SHORT.maxother = LONGEST_SHOWN
 
 
 @dataclass(frozen=True)
@@ -126,9 +130,18 @@ class Exercise:
         """Compare an answer with the solution and the known mistakes."""
         expected = self.results(self.solution)
         wrong = {hint: self.results(mistake) for hint, mistake in self.mistakes.items()}
-        with Attempt() as attempt:
-            given = self.results(answer)
-            return self._judge(given, expected, wrong)
+        try:
+            with Attempt() as attempt:
+                with time_limit(SECONDS):
+                    given = self.results(answer)
+                return self._judge(given, expected, wrong)
+        except TimeUp:
+            return self._not_yet(
+                f"The function was not through after {SECONDS:g} seconds, and was stopped: is there a loop in it that "
+                "never ends?"
+            )
+        if isinstance(attempt.error, TooLarge):
+            return self._not_yet(f"The function gives {attempt.error}: print its shape, and think of what is asked.")
         assert attempt.error is not None
         return self._not_yet(f"The function stops with {_describe(attempt.error, answer)}")
 
@@ -178,28 +191,38 @@ def exercise(
 def check(answer: Callable[..., Any]) -> Verdict:
     """Check a function written for the exercise of its name. Nothing is stored or graded.
 
-    Raises:
-        ValueError: there is no exercise of this name.
+    A function that no exercise is named after, such as a lambda, is told so.
 
     >>> import hmpo_lib.teach.three_means
     >>> def tokens_heard(r, p): ...
     >>> check(tokens_heard).text
     'Not written yet: ...'
     """
-    name = getattr(answer, "__name__", repr(answer))
-    if name not in EXERCISES:
-        raise ValueError(f"no exercise is called {name}: check one of {', '.join(EXERCISES)}.")
-    return EXERCISES[name].check(answer)
+    name = getattr(answer, "__name__", None)
+    if isinstance(name, str) and name in EXERCISES:
+        return EXERCISES[name].check(answer)
+    got = f"No exercise is called `{name}`" if isinstance(name, str) else f"`{type(answer).__name__}` is no function"
+    names = ", ".join(f"`{known}`" for known in EXERCISES)
+    text = f"{got}: a check goes by the name behind `def`, so keep the one of the cell. Here it is one of {names}."
+    return Verdict(False, text, GREY)
 
 
 def plain(value: Any) -> Any:
     """Tensors and arrays as lists or numbers, tuples as lists.
 
+    Raises:
+        TooLarge: more elements than any exercise asks for.
+
     >>> plain((1, [2.5, "a"]))
     [1, [2.5, 'a']]
     """
+    require_small(value)
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
+        return [_plain(part) for part in value]
     return value.tolist() if hasattr(value, "tolist") else value
 
 
@@ -223,13 +246,15 @@ def shown(value: Any) -> str:
     >>> shown((0.123456, [1.0, "a"]))
     "[0.12346, [1, 'a']]"
     """
-    value = plain(value)
+    value = _plain(value)
     if isinstance(value, list):
         text = f"[{', '.join(map(shown, value))}]"
     elif isinstance(value, float):
         text = "0" if abs(value) < ABSOLUTE_TOLERANCE else f"{value:.5g}"
+    elif isinstance(value, str | bytes):
+        text = repr(value[: LONGEST_SHOWN + 1])
     else:
-        text = repr(value)
+        text = _SHORT.repr(value)
     return _cut(text, LONGEST_SHOWN)
 
 

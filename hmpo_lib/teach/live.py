@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import ipywidgets as widgets
@@ -21,6 +22,7 @@ from hmpo_lib.teach.plotting import Canvas
 R = TypeVar("R")
 T = TypeVar("T")
 
+_IN_TRAINING: list[Any] = []  # the models of the runs in progress
 _END: Any = object()  # what `next` gives when the steps are through: a StopIteration cannot travel through a future
 
 
@@ -38,6 +40,23 @@ def sized(full: T, *, fast: T) -> T:
     return fast if fast_mode() else full
 
 
+@contextmanager
+def _alone(model: Any) -> Iterator[None]:
+    """Keeps other live runs from training the model meanwhile; None is no model."""
+    if model in _IN_TRAINING:
+        raise RuntimeError(
+            "another live run trains this model, and two would spoil each other's steps: expected one at a time; stop "
+            "that run, or wait for its end, or load a model of its own for this one."
+        )
+    held = [] if model is None else [model]
+    _IN_TRAINING.extend(held)
+    try:
+        yield
+    finally:
+        for one in held:
+            _IN_TRAINING.remove(one)
+
+
 class LiveRun(Generic[R]):
     """A generator of records, stepped in a worker thread, with its picture and Pause, Continue and Stop.
 
@@ -49,6 +68,7 @@ class LiveRun(Generic[R]):
             `torch.no_grad()` does not reach.
         total: how many records a full run gives.
         canvas, draw, caption, alt: see `Picture`; they get all records so far, at least one.
+        model: what the steps train, if it is given to them: no two runs train one model at a time.
     """
 
     def __init__(
@@ -60,6 +80,7 @@ class LiveRun(Generic[R]):
         draw: Callable[[Sequence[R]], None],
         caption: Callable[[Sequence[R]], str],
         alt: Callable[[Sequence[R]], str],
+        model: Any = None,
     ) -> None:
         self.total = total
         self.records: list[R] = []
@@ -69,6 +90,7 @@ class LiveRun(Generic[R]):
         self.stop_button = widgets.Button(description="Stop", icon="stop")
         self.progress = widgets.IntProgress(max=total)
         self._steps = steps
+        self._model = model
         self._loop: asyncio.AbstractEventLoop | None = None  # of the run in progress
         self._going = asyncio.Event()
         self._stopping = False
@@ -82,6 +104,9 @@ class LiveRun(Generic[R]):
 
         What the steps raise is raised here, in the cell. Interrupting the kernel lets the present step end, drops its
         record and breaks the run off; nothing goes on in the background.
+
+        Raises:
+            RuntimeError: this run is in progress, or another one that trains the same model.
         """
         if self._loop is not None:
             raise RuntimeError("this run is in progress: stop it before starting it again")
@@ -93,7 +118,7 @@ class LiveRun(Generic[R]):
         output = display(self, display_id=True)  # None outside of a notebook
         outcome = "broken off"
         try:
-            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="live-run") as worker:
+            with _alone(self._model), ThreadPoolExecutor(max_workers=1, thread_name_prefix="live-run") as worker:
                 await self._take_steps(worker)
             outcome = "stopped" if self._stopping else "finished"
         finally:

@@ -161,6 +161,9 @@ class Panel(Generic[D]):
         self._compute = compute
         self._initial = self.values
         self._resetting = False
+        # From reading the controls to showing the picture: else the slower of two threads would show an older picture
+        # last. Reentrant, since what draws may move a control.
+        self._redrawing = threading.RLock()
         self.redraw()
         for control in self.controls.values():
             control.observe(self._on_change, names="value")
@@ -176,7 +179,8 @@ class Panel(Generic[D]):
 
     def redraw(self) -> None:
         """Compute and show the picture for the present values."""
-        self.picture.show(self._compute(**self.values))
+        with self._redrawing:
+            self.picture.show(self._compute(**self.values))
 
     def reset(self) -> None:
         """Put every control back to where it started, and draw once."""
@@ -190,11 +194,11 @@ class Panel(Generic[D]):
 
     def _on_change(self, change: Any) -> None:
         if not self._resetting:
-            with self.status:
+            with self._redrawing, self.status:
                 self.redraw()
 
     def _on_reset(self, button: Any) -> None:
-        with self.status:
+        with self._redrawing, self.status:
             self.reset()
 
     def static_bundle(self) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """What a check says, and that nothing a reader writes makes it raise."""
 
+import array
 import html.parser
 import json
 import math
+import sys
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmpo_lib.teach import check
+from hmpo_lib.teach import check, checks
 from hmpo_lib.teach.checks import exercise, plain, same, shown
 
 
@@ -178,11 +182,74 @@ def test_function_that_spoils_its_arguments_does_not_spoil_the_check():
     assert average.check(spoils).right
 
 
-def test_name_without_an_exercise_lists_those_there_are():
-    def averag(numbers): ...
+@pytest.mark.parametrize(
+    ("answer", "said"), [(lambda numbers: 2, "No exercise is called `<lambda>`"), ("average", "`str` is no function"),
+                         (divides_by_zero, "No exercise is called `divides_by_zero`"), (None, "`NoneType` is no")],
+)  # fmt: skip
+def test_a_lambda_and_a_renamed_stub_are_told_the_names_that_a_check_knows(answer, said):
+    verdict = check(answer)
+    assert not verdict.right
+    assert said in verdict.text
+    assert "keep the one of the cell. Here it is one of `" in verdict.text
+    assert "`average`" in verdict.text
 
-    with pytest.raises(ValueError, match=r"no exercise is called averag: check one of .*tokens_heard"):
-        check(averag)
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(1).expand(50_000_000), np.broadcast_to(0.0, (50_000, 1000)), [0.0] * 50_000_000,
+        [[[0.0] * 30] * 30] * 30, array.array("d", bytes(8 * 10**6)), memoryview(bytes(10**6)), torch.zeros(100, 101),
+        torch.ones(1, device="meta").expand(10**12),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_an_answer_of_too_many_elements_is_told_so_and_never_copied(value):
+    tracemalloc.start()
+    try:
+        verdict = average.check(lambda numbers: value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert verdict.text.startswith("✗ Not yet. The function gives more than 10,000 elements")
+    assert peak < 10**6  # bytes
+
+
+@pytest.mark.parametrize("value", [dict.fromkeys(range(10**6)), set(range(10**6)), "x" * 10**7, bytes(10**7)], ids=type)
+def test_what_is_large_otherwise_is_shown_in_part(value):
+    assert len(average.check(lambda numbers: value).text) < 400
+
+
+def loops(numbers):
+    while True:
+        pass
+
+
+def loops_in_a_comprehension(numbers):
+    return [0 for _ in iter(int, 1)]
+
+
+def loops_and_takes_every_error(numbers):
+    while True:
+        try:
+            len(numbers)
+        except Exception:
+            numbers = []
+
+
+@pytest.mark.parametrize("answer", [loops, loops_in_a_comprehension, loops_and_takes_every_error])
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_function_that_never_ends_is_stopped(monkeypatch, answer, in_thread):
+    monkeypatch.setattr(checks, "SECONDS", 0.2)
+    before = sys.gettrace()
+    verdicts = []
+    if in_thread:
+        thread = threading.Thread(target=lambda: verdicts.append(average.check(answer)))
+        thread.start()
+        thread.join()
+    else:
+        verdicts.append(average.check(answer))
+    assert verdicts[0].text.startswith("✗ Not yet. The function was not through after 0.2 seconds")
+    assert sys.gettrace() is before
 
 
 @pytest.mark.parametrize(

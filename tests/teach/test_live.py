@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 from hmpo_lib.teach import Canvas, LiveRun, fast_mode
 
@@ -33,7 +34,7 @@ class FakeSteps:
             self.closed += 1
 
 
-def make(steps, *, total=None, draw=None):
+def make(steps, *, total=None, draw=None, model=None):
     canvas = Canvas(200, 100)
     axes = canvas.figure.subplots()
     axes.set(xlim=(0, 10), ylim=(0, 10))
@@ -45,6 +46,7 @@ def make(steps, *, total=None, draw=None):
         draw=draw or (lambda records: line.set_data(range(len(records)), records)),
         caption=lambda records: f"the last is {records[-1]}",
         alt=lambda records: f"{len(records)} points",
+        model=model,
     )
 
 
@@ -226,6 +228,32 @@ def test_second_run_at_the_same_time_is_refused():
         await run
 
     asyncio.run(scene())
+
+
+def test_two_runs_on_one_model_are_refused_and_one_after_the_other_is_not():
+    model = torch.nn.Linear(1, 1)
+    first, second = make(FakeSteps(1000), model=model), make(FakeSteps(2), model=model)
+    other = make(FakeSteps(2), model=torch.nn.Linear(1, 1))
+
+    async def scene():
+        run = asyncio.create_task(first.run())
+        await until(lambda: first.records)
+        with pytest.raises(RuntimeError, match="another live run trains this model"):
+            await second.run()
+        assert second.status.text.startswith("broken off")
+        assert await other.run() == [0, 1]
+        first.stop()
+        await run
+        return await second.run()
+
+    assert asyncio.run(scene()) == [0, 1]
+
+
+def test_a_run_that_breaks_off_gives_its_model_free():
+    model = torch.nn.Linear(1, 1)
+    with pytest.raises(FloatingPointError):
+        asyncio.run(make(FakeSteps(3, fail_at=1), model=model).run())
+    assert asyncio.run(make(FakeSteps(2), model=model).run()) == [0, 1]
 
 
 def test_buttons_of_a_run_that_is_over_do_nothing():

@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+import threading
 import tracemalloc
 
 import ipywidgets as widgets
@@ -160,6 +161,32 @@ def test_image_has_a_fixed_size_and_its_words_are_escaped():
     assert 'width="300" height="120"' in panel.picture.image.value
     assert 'alt="a line &quot;up&quot; to 1"' in panel.picture.image.value
     assert panel.picture.caption.value == "x² = 1 &amp; more"
+
+
+def test_the_last_picture_is_that_of_the_controls_whichever_thread_computes_longer():
+    begun, going = threading.Event(), threading.Event()
+
+    def compute(x):
+        if x == 2.0:  # the first move takes long
+            begun.set()
+            going.wait(timeout=10)
+        return x
+
+    panel = square_panel(compute)
+
+    def move(value):
+        panel.controls["x"].value = value
+
+    first = threading.Thread(target=move, args=(2.0,))
+    first.start()
+    assert begun.wait(timeout=10)
+    second = threading.Thread(target=move, args=(3.0,))
+    second.start()
+    second.join(timeout=0.3)  # where it could overtake the first
+    going.set()
+    first.join()
+    second.join()
+    assert panel.picture.caption_text == "x² = 3 & more"
 
 
 def test_first_draw_raises():

@@ -235,4 +235,5 @@ def race_live(
         draw=draw,
         caption=caption,
         alt=lambda so_far: f"Held-out loss over the steps, beside ten recorded runs. {caption(so_far)}",
+        model=model,
     )

@@ -96,4 +96,5 @@ def fine_tuning_live(
         draw=lambda records: move(view_live(records)),
         caption=fine_tuning_caption,
         alt=fine_tuning_alt,
+        model=model,
     )
