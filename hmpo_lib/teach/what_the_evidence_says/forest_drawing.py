@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from hmpo_lib.teach.panels import Still
 from hmpo_lib.teach.plotting import BLACK, GREY, ORANGE, PALE_GREY, Canvas, label_ticks, tidy_axes
-from hmpo_lib.teach.what_the_evidence_says.looks import Still
 from hmpo_lib.teach.what_the_evidence_says.settings import FAMILY_TITLES, Judged
 from hmpo_lib.teach.what_the_evidence_says.verdicts import BOUND, Word
 
@@ -62,4 +62,4 @@ def forest_plot(judged: Mapping[str, Sequence[Judged]], *, reach: float = 0.3) -
         for family, rows in judged.items()
         for comparison, verdict in rows
     )
-    return Still(canvas, caption, alt)
+    return Still(canvas, caption=caption, alt=alt)

@@ -1,9 +1,8 @@
-"""How the exponents look in every figure of this notebook, and a figure that does not move."""
+"""How the exponents look in every figure of this notebook."""
 
-import html
 from typing import Any, NamedTuple
 
-from hmpo_lib.teach.plotting import BLACK, BLUE, GREEN, PURPLE, VERMILLION, Canvas, data_url
+from hmpo_lib.teach.plotting import BLACK, BLUE, GREEN, PURPLE, VERMILLION
 from hmpo_lib.teach.what_the_evidence_says.cells import Exponents
 from hmpo_lib.teach.what_the_evidence_says.plan import FIXED, OPTIMISTIC, PESSIMISTIC, label
 
@@ -42,18 +41,3 @@ def long_name(exponents: Exponents) -> str:
     ('pessimistic, p = −sign A', 'p = 2')
     """
     return NAMES.get(exponents, f"p = {label(exponents)}")
-
-
-class Still:
-    """A figure that does not move, with its caption and its alt text."""
-
-    def __init__(self, canvas: Canvas, caption: str, alt: str) -> None:
-        self.canvas, self.caption, self.alt = canvas, caption, alt
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-        image = (
-            f'<img alt="{html.escape(self.alt)}" width="{self.canvas.width}" height="{self.canvas.height}" '
-            f'src="{data_url(self.canvas.png(small=True))}">'
-        )
-        figure = f'<figure style="margin: 0">{image}<figcaption>{html.escape(self.caption)}</figcaption></figure>'
-        return {"text/html": figure, "text/plain": self.caption}

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from safetensors.torch import load_file
 
+from hmpo_lib.teach.panels import Still
 from hmpo_lib.teach.plotting import BLACK, GREY, Canvas, label_ticks, tidy_axes
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
-from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS, Still, long_name
+from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS, long_name
 from hmpo_lib.teach.what_the_evidence_says.plan import FIVE, FIXED, SEEDS, label
 from hmpo_lib.teach.what_the_evidence_says.records import RECORDED, Evidence, Floats
 from hmpo_lib.teach.what_the_evidence_says.runs import STEP_FIELDS
@@ -50,7 +51,7 @@ def feedback_picture() -> Still:
         f"Two plots of the push over the ratio. {caption} For A > 0, p = 1 rises with r and p = −1 falls; for A < 0, "
         "as r falls, p = −1 rises and p = 1 falls."
     )
-    return Still(canvas, caption, alt)
+    return Still(canvas, caption=caption, alt=alt)
 
 
 def load_steps(evidence: Evidence, cells: Sequence[Cell]) -> dict[Cell, Floats]:
@@ -105,4 +106,4 @@ def spread_picture(evidence: Evidence, exponents: Sequence[Exponents] = FIVE) ->
         + "; ".join(said)
         + "."
     )
-    return Still(canvas, caption, f"The spread grows with the steps since sampling. {caption}")
+    return Still(canvas, caption=caption, alt=f"The spread grows with the steps since sampling. {caption}")

@@ -88,6 +88,7 @@ def tuned_runs(score: Callable[[Cell, int], float | None]) -> list[Run]:
 # In the order in which they are run: where time ends, the later families are short of cells, never of seeds.
 FAMILIES: dict[str, list[Run]] = {
     "no_clip": _cross([Cell(exponents) for exponents in SEVEN], SEEDS),
+    "half": _cross([Cell(Exponents(*HALVES[0]))], SEEDS),
     "token_clip": _cross([Cell(exponents, "token", ORDINARY) for exponents in FIVE], SEEDS),
     "design": design_runs()[:72],
     "halves": _cross([Cell(Exponents(*pair)) for pair in HALVES[:2]], SEEDS),

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hmpo_lib.teach.panels import Still
 from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, ORANGE, PURPLE, SKY_BLUE, Canvas, label_ticks, tidy_axes
-from hmpo_lib.teach.what_the_evidence_says.looks import Still
 from hmpo_lib.teach.what_the_evidence_says.records import Floats
 from hmpo_lib.teach.what_the_evidence_says.shares import FACTORS, Share
 
@@ -52,4 +52,4 @@ def shares_picture(shares: Mapping[str, Share], along: Mapping[str, Floats], *, 
         for name in reversed(order)
     )
     caption = f"Shares of the variance over {runs} balanced runs (ω², 95 % bootstrap intervals): {said}."
-    return Still(canvas, caption, f"Bars: {caption} Lines: the same shares at each rollout.")
+    return Still(canvas, caption=caption, alt=f"Bars: {caption} Lines: the same shares at each rollout.")

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from hmpo_lib.teach.panels import Still
 from hmpo_lib.teach.plotting import GREY, PALE_GREY, Canvas, label_ticks, tidy_axes
 from hmpo_lib.teach.what_the_evidence_says.cells import Exponents
-from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS, Still
+from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS
 from hmpo_lib.teach.what_the_evidence_says.plan import GEOMETRIC, label
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence, Floats
 from hmpo_lib.teach.what_the_evidence_says.settings import (
@@ -102,4 +103,4 @@ def theory_picture(found: list[Effect]) -> Still:
         + " "
         + ", ".join(f"{SETTINGS[e.setting]}, p = {label(e.exponents)}: {e.difference:+.3f}" for e in found)
     )
-    return Still(canvas, caption, alt)
+    return Still(canvas, caption=caption, alt=alt)
