@@ -5,13 +5,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+AdvantageScale = Literal["std", "none"]
+Baseline = Literal["mean", "leave_one_out"]
+
+# Rewards of a group are equal when they differ by at most this many roundings of the largest of them, or of 1. Sums of
+# a few parts in different orders differ by one or two; four keep rewards apart that differ by 1 near a million.
+_ROUNDINGS = 4
+
 
 def group_advantages(
     rewards: Tensor,
     group_size: int,
     *,
-    scale: Literal["std", "none"] = "std",
-    baseline: Literal["mean", "leave_one_out"] = "mean",
+    scale: AdvantageScale = "std",
+    baseline: Baseline = "mean",
 ) -> Tensor:
     """Advantage of each completion within its group.
 
@@ -27,8 +34,8 @@ def group_advantages(
         baseline: what is subtracted.
 
     Returns:
-        ``[batch]``. A group whose rewards are all equal gets exactly 0: that is tested before dividing, since eight
-        float32 rewards of 0.1 have a std of 8e-9, not 0.
+        ``[batch]``. A group's sum to 0. A group whose rewards are equal up to rounding gets exactly 0: .1 + .1 + .5 and
+        .5 + .1 + .1 differ in float32, and divided by their standard deviation they would be a success and a failure.
 
     Raises:
         ValueError: the batch is not whole groups, or a group of one is to be compared with its others.
@@ -48,13 +55,24 @@ def group_advantages(
         )
     if group_size == 1 and baseline == "leave_one_out":
         raise ValueError('baseline="leave_one_out" needs group_size >= 2, got 1: there is no other completion.')
-    # Rewards may be counts or truth values; their mean is a float.
-    groups = (rewards if rewards.is_floating_point() else rewards.float()).view(-1, group_size)
-    centred = groups - groups.mean(dim=1, keepdim=True)
+    # Counts and truth values are exact, and half precision has too few digits to tell rounding from a difference.
+    rounded = rewards.is_floating_point() and torch.finfo(rewards.dtype).bits >= 32
+    exact = rewards.float() if rewards.is_floating_point() else rewards.long()
+    groups = (rewards if rounded else exact).view(-1, group_size)
+    # From the smallest on: differences of large rewards are exact, their mean is not.
+    smallest, largest = groups.amin(dim=1, keepdim=True), groups.amax(dim=1, keepdim=True)
+    above = (groups - smallest).to(torch.promote_types(groups.dtype, torch.float32))
+    spread = above.amax(dim=1, keepdim=True)
+    size = torch.maximum(smallest.abs(), largest.abs()).clamp(min=1)
+    slack = _ROUNDINGS * torch.finfo(rewards.dtype).eps * size if rounded else 0.0
+    all_equal = (spread <= slack) & spread.isfinite()
+    unit = above / torch.where(all_equal, torch.ones_like(spread), spread)  # in [0, 1]: no square overflows
+    centred = unit - unit.mean(dim=1, keepdim=True)
+    if scale == "std" and group_size > 1:
+        std = unit.std(dim=1, keepdim=True)
+        centred = centred / torch.where(all_equal, torch.ones_like(std), std)
+    else:
+        centred = centred * spread
     if baseline == "leave_one_out":
         centred = centred * group_size / (group_size - 1)  # R_i − mean of the others
-    all_equal = groups.amax(dim=1, keepdim=True) == groups.amin(dim=1, keepdim=True)
-    if scale == "std" and group_size > 1:
-        std = groups.std(dim=1, keepdim=True)
-        centred = centred / torch.where(all_equal, torch.ones_like(std), std)
     return torch.where(all_equal, torch.zeros_like(centred), centred).flatten()

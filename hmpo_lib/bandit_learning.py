@@ -4,7 +4,6 @@ The seeds are a leading dimension of one tensor program. Each has its own genera
 a seed's curve is the same, bit by bit, whatever runs beside it.
 """
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -197,10 +196,7 @@ def _gradient(
     logprobs = sequence_logprobs(leaf, sequences)
     log_ratios = torch.where(mask, logprobs.detach() - old_logprobs, 0.0)
     flat = [tensor.flatten(0, 1) for tensor in (logprobs, old_logprobs, advantages, mask)]
-    objective = method.objective
-    if method.p_schedule is not None:
-        p = method.p_schedule(progress, log_ratios.flatten(0, 1), flat[3], flat[2])
-        objective = dataclasses.replace(objective, p=p)
+    objective = method.step_objective(progress, log_ratios.flatten(0, 1), flat[3], flat[2])
     lengths = mask.sum(-1).float()
     weights = length_weights(objective, lengths, lengths.mean(dim=1, keepdim=True), bandit.length)
     surrogates = weights * policy_surrogates(flat[0], flat[1], flat[2], flat[3], objective).view(seeds, size)

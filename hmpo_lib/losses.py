@@ -12,7 +12,7 @@ from hmpo_lib.ratios import effective_sample_size
 
 
 class PolicyLoss(NamedTuple):
-    """A scalar to call ``backward()`` on, and detached scalars that describe the batch (docs/metrics.md)."""
+    """A scalar to call ``backward()`` on, and detached ones that describe the batch, if asked for (docs/metrics.md)."""
 
     loss: Tensor
     metrics: dict[str, Tensor]
@@ -26,6 +26,7 @@ def policy_loss(
     objective: Objective,
     *,
     normalizer: float | Tensor | None = None,
+    metrics: bool = False,
 ) -> PolicyLoss:
     """Minus the weighted mean of the surrogates A_i · M_p(r_i), with r_t = exp(logprobs − old_logprobs).
 
@@ -42,13 +43,20 @@ def policy_loss(
             inf and nan included, changes neither loss nor gradient.
         objective: the cell of the cube.
         normalizer: what the weighted sum is divided by; default: this batch's tokens for ``"proportional"``, its
-            completions otherwise. Give the whole batch's when it is split into micro-batches.
+            completions otherwise. Give the whole batch's when it is split into micro-batches, or over data-parallel
+            ranks: one without any token then has loss 0 and a gradient of zeros.
+        metrics: whether to compute the metrics, which takes longer than the loss. Never under `torch.compile`.
 
     Returns:
         PolicyLoss. Completions without tokens are left out of the sum and of every denominator.
 
     Raises:
-        ValueError: shapes that do not fit, or no completion token in the whole batch.
+        ValueError: shapes that do not fit; no completion token and no normalizer; an objective whose p is a schedule's,
+            or whose constant length weight has no ``max_length``.
+
+    `torch.compile` takes it without a graph break. `torch.func.grad` takes it too, and `vmap` over any of the tensors,
+    if the ``normalizer`` is given; the objective is the same for all that is mapped. There are first derivatives only:
+    `torch.func.jvp` and `hessian` and a second ``backward()`` say so.
 
     >>> old = torch.zeros(1, 3)
     >>> new = torch.tensor([[0.5, 1.0, 1.5]]).log()
@@ -58,14 +66,15 @@ def policy_loss(
     parts = _surrogates(logprobs, old_logprobs, advantages, completion_mask, objective)
     loss = -batch_mean(
         parts.surrogates,
-        completion_mask,
+        parts.mask,
         objective.length_weight,
         max_length=objective.max_length,
         normalizer=normalizer,
     )
+    if not metrics or torch.compiler.is_compiling():
+        return PolicyLoss(loss, {})
     with torch.no_grad():
-        metrics = _metrics(parts, objective)
-    return PolicyLoss(loss, metrics)
+        return PolicyLoss(loss, _metrics(parts, objective))
 
 
 def policy_surrogates(
@@ -87,30 +96,42 @@ class _Surrogates(NamedTuple):
 
     surrogates: Tensor
     log_ratios: Tensor  # of the tokens, before any clip
-    heard: Tensor  # after a token clip
+    clipped_log_ratios: Tensor  # after a token clip
     log_mean: Tensor  # before a sequence clip
     advantages: Tensor
     mask: Tensor
+    p: float | Tensor
 
 
 def _surrogates(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, completion_mask: Tensor, objective: Objective
 ) -> _Surrogates:
-    _check_shapes(logprobs, old_logprobs, advantages, completion_mask, objective.p)
+    p = _exponent(objective)
+    _check_shapes(logprobs, old_logprobs, advantages, completion_mask, p)
     mask = completion_mask.bool()
     work = torch.promote_types(torch.promote_types(logprobs.dtype, old_logprobs.dtype), torch.float32)
-    zero = torch.zeros((), dtype=work, device=logprobs.device)
-    log_ratios = torch.where(mask, logprobs.to(work), zero) - torch.where(mask, old_logprobs.detach().to(work), zero)
-    log_ratios = torch.where(mask, log_ratios, zero)
-    advantages = torch.where(mask.any(dim=1), advantages.to(work).detach(), zero)
+    # Before any arithmetic: what stands at a masked place must not reach even a gradient.
+    new, old = (torch.where(mask, x.to(work), 0.0) for x in (logprobs, old_logprobs.detach()))
+    log_ratios = new - old
+    advantages = torch.where(mask.any(dim=1), advantages.to(work).detach(), 0.0)
 
     sign = advantages.sign()
-    heard = _one_sided_clip(log_ratios, sign.unsqueeze(1), objective, "token")
-    log_mean = log_power_mean(heard, objective.p, mask)
+    clipped_log_ratios = _one_sided_clip(log_ratios, sign.unsqueeze(1), objective, "token")
+    log_mean = log_power_mean(clipped_log_ratios, p, mask)
     log_ratio = _one_sided_clip(log_mean, sign, objective, "sequence")
     # A = 0 pushes nothing, even where its ratio overflows: 0 · inf would be nan, in the gradient too.
-    surrogates = advantages * torch.where(sign != 0, log_ratio, zero).exp()
-    return _Surrogates(surrogates, log_ratios, heard, log_mean, advantages, mask)
+    surrogates = advantages * torch.where(sign != 0, log_ratio, 0.0).exp()
+    return _Surrogates(surrogates, log_ratios, clipped_log_ratios, log_mean, advantages, mask, p)
+
+
+def _exponent(objective: Objective) -> float | Tensor:
+    """The objective's p, which must be there."""
+    if objective.p is None:
+        raise ValueError(
+            "objective.p is None, since a schedule gives it anew at each step: expected the objective of one step, as "
+            "method.step_objective(progress, log_ratios, completion_mask, advantages) gives it."
+        )
+    return objective.p
 
 
 def batch_mean(
@@ -126,26 +147,38 @@ def batch_mean(
     Args as in `Objective` and `policy_loss`; ``per_completion`` is finite. Completions without tokens are left out.
 
     Raises:
-        ValueError: no completion has a token.
+        ValueError: no completion has a token, and there is no normalizer; "constant" without its ``max_length``.
+
+    >>> mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    >>> batch_mean(torch.tensor([1.0, 5.0]), mask, "proportional")  # (3 · 1 + 1 · 5) / 4
+    tensor(2.)
     """
     mask = completion_mask.bool()
     lengths = mask.sum(dim=1).to(per_completion.dtype)  # a quotient of integers would be a float32
-    if not bool(mask.any()):
+    # With a normalizer nothing is asked of the mask: a rank without tokens must still take part in the backward pass.
+    if normalizer is None and not torch.compiler.is_compiling() and not bool(mask.any()):
         raise ValueError(
             f"completion_mask {tuple(mask.shape)} has no true entry: expected at least one completion token; skip "
-            "the batch."
+            "the batch, or give the normalizer of the whole one."
         )
     if normalizer is None:
         normalizer = lengths.sum() if length_weight == "proportional" else (lengths > 0).sum()
-    weights = completion_weights(lengths, length_weight, max_length or mask.shape[1])
+    weights = completion_weights(lengths, length_weight, max_length)
     return (weights * per_completion).sum() / normalizer
 
 
-def completion_weights(lengths: Tensor, length_weight: LengthWeight, max_length: int) -> Tensor:
+def completion_weights(lengths: Tensor, length_weight: LengthWeight, max_length: int | None) -> Tensor:
     """w_i of each completion by its length, before any normalizer: 1 (0 if empty), L_i, or L_i / max_length."""
     if length_weight == "equal":
         return (lengths > 0).to(lengths.dtype)
-    return lengths if length_weight == "proportional" else lengths / max_length
+    if length_weight == "proportional":
+        return lengths
+    if max_length is None:
+        raise ValueError(
+            'max_length is None with length_weight "constant": expected the limit of new tokens of the run, the same '
+            "for every batch; give it to the Objective, or take method.with_max_length(...)."
+        )
+    return lengths / max_length
 
 
 def _one_sided_clip(log_ratio: Tensor, sign: Tensor, objective: Objective, place: Clip) -> Tensor:
@@ -164,20 +197,22 @@ def _one_sided_clip(log_ratio: Tensor, sign: Tensor, objective: Objective, place
 
 def _metrics(parts: _Surrogates, objective: Objective) -> dict[str, Tensor]:
     """Scalars over the batch's completion tokens; each is defined in docs/metrics.md."""
-    _, log_ratios, heard, log_mean, advantages, mask = parts
+    mask, log_ratios = parts.mask, parts.log_ratios
     tokens = mask.sum()
     ratios = log_ratios.exp()[mask]
+    if len(ratios) == 0:  # a rank without tokens has a loss; what would describe it is nan
+        ratios = ratios.new_full((1,), math.nan)
     lengths = mask.sum(dim=1)
-    weights = power_mean_weights(heard, objective.p, mask)
+    weights = power_mean_weights(parts.clipped_log_ratios, parts.p, mask)
     effective = effective_sample_size(weights.log(), mask)
     by_sequence = objective.clip == "sequence"
-    clipped = log_mean.unsqueeze(1).expand_as(log_ratios) if by_sequence else log_ratios
-    sign = advantages.sign().unsqueeze(1).expand_as(clipped)
+    compared = parts.log_mean.unsqueeze(1).expand_as(log_ratios) if by_sequence else log_ratios
+    sign = parts.advantages.sign().unsqueeze(1).expand_as(compared)
     lo, hi = objective.clip_range or (0.0, math.inf)
     cap = objective.ratio_cap or math.inf
-    low = (sign < 0) & (clipped < (math.log(lo) if lo > 0 else -math.inf)) & mask
-    high = (sign > 0) & (clipped > math.log(hi)) & mask
-    capped = (sign < 0) & (clipped > math.log(cap)) & mask
+    low = (sign < 0) & (compared < (math.log(lo) if lo > 0 else -math.inf)) & mask
+    high = (sign > 0) & (compared > math.log(hi)) & mask
+    capped = (sign < 0) & (compared > math.log(cap)) & mask
     return {
         "ratio_mean": ratios.mean(),
         "ratio_min": ratios.min(),

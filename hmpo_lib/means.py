@@ -49,8 +49,7 @@ def log_power_mean(log_x: Tensor, p: float | Tensor, mask: Tensor | None = None,
     >>> log_power_mean(torch.tensor([0.5, 1.0, 1.5]).log(), -1.0).exp()  # 9/11
     tensor(0.8182)
     """
-    rows, p, mask = _as_rows(log_x, p, mask, dim)
-    value: Tensor = _LogPowerMean.apply(rows, p, mask)
+    value: Tensor = _LogPowerMean.apply(*_as_rows(log_x, p, mask, dim))
     return value.reshape(log_x.shape[:dim] + log_x.shape[dim:][1:])
 
 
@@ -85,6 +84,7 @@ def power_mean_weights(log_x: Tensor, p: float | Tensor, mask: Tensor | None = N
     tensor([6.0000, 3.0000, 2.0000])
     """
     rows, p, mask = _as_rows(log_x, p, mask, dim)
+    _require_no_nan(p)
     return _weights(rows, p, mask).reshape(log_x.movedim(dim, -1).shape).movedim(-1, dim)
 
 
@@ -92,8 +92,6 @@ def _as_rows(log_x: Tensor, p: float | Tensor, mask: Tensor | None, dim: int) ->
     """Checks the shapes; gives float data ``[rows, n]`` with ``dim`` last, p ``[rows, 1]`` and a boolean mask."""
     log_x = _float32_at_least(log_x)
     p = torch.as_tensor(p, dtype=log_x.dtype, device=log_x.device)
-    if bool(p.isnan().any()):
-        raise ValueError("p is nan: expected a real number or ±inf, the exponent of the power mean.")
     n = log_x.size(dim)  # before the slices below, which would take any dim
     reduced = log_x.shape[:dim] + log_x.shape[dim:][1:]
     if not _broadcasts(p.shape, reduced):
@@ -105,6 +103,12 @@ def _as_rows(log_x: Tensor, p: float | Tensor, mask: Tensor | None, dim: int) ->
     shape = (math.prod(reduced), n)  # not (-1, n), which means nothing at n = 0
     rows, mask = (x.expand(log_x.shape).movedim(dim, -1).reshape(shape) for x in (log_x, mask))
     return rows, p.expand(reduced).reshape(-1, 1), mask
+
+
+def _require_no_nan(p: Tensor) -> None:
+    # A compiler could not go on after a question about numbers.
+    if not torch.compiler.is_compiling() and bool(p.isnan().any()):
+        raise ValueError("p is nan: expected a real number or ±inf, the exponent of the power mean.")
 
 
 def _fitting(mask: Tensor, x: Tensor) -> Tensor:
@@ -127,9 +131,13 @@ def _broadcasts(shape: torch.Size, target: torch.Size) -> bool:
 
 
 def _blocks(log_x: Tensor) -> list[slice]:
-    """Slices of rows; on other devices than a CPU one slice, since many small steps would leave them idle."""
+    """Slices of rows; on other devices than a CPU one slice, since many small steps would leave them idle.
+
+    A compiler makes blocks of its own.
+    """
     rows, n = log_x.shape
-    step = max(1, _BLOCK // max(n, 1)) if log_x.device.type == "cpu" else max(rows, 1)
+    whole = log_x.device.type != "cpu" or torch.compiler.is_compiling()
+    step = max(rows, 1) if whole else max(1, _BLOCK // max(n, 1))
     return [slice(start, start + step) for start in range(0, rows, step)]
 
 
@@ -164,14 +172,19 @@ def _values(log_x: Tensor, p: Tensor, mask: Tensor) -> Tensor:
     is_zero, is_small = _regimes(p, largest - smallest)
 
     near, far = centre, centre
-    if bool(is_small.any()):
+    if _is_any(is_small):
         u = torch.where(mask & ~is_zero, log_x - centre, 0.0)
         mean = torch.expm1(torch.where(is_small, p, 0.0) * u).sum(-1, keepdim=True) / count.clamp(min=1)
         near = centre + torch.log1p(mean) / torch.where(is_zero, 1.0, p)
-    if not bool(is_small.all()):
+    if _is_any(~is_small):
         extreme = torch.where(p > 0, largest, smallest)
         far = extreme + (torch.logsumexp(_scores(log_x, p, mask, extreme), -1, keepdim=True) - count.log()) / p
     return torch.where(count > 0, torch.where(is_small, near, far), 0.0)
+
+
+def _is_any(rows: Tensor) -> bool:
+    """Whether some row needs a formula. A compiler, which cannot ask, computes it for all, and selects later."""
+    return torch.compiler.is_compiling() or bool(rows.any())
 
 
 def _regimes(p: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,30 +197,73 @@ def _regimes(p: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
 class _LogPowerMean(torch.autograd.Function):
     """The value by the formula that is accurate for the given p, the gradients in closed form.
 
-    The weights are computed anew for the gradient: block by block that is faster than to fetch them from memory.
+    Under `torch.func.vmap` what is mapped becomes more rows, in the value and in the gradients.
     """
 
     @staticmethod
-    def forward(ctx, log_x: Tensor, p: Tensor, mask: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(log_x, p, mask)
-        value = torch.zeros_like(p)
-        for block in _blocks(log_x):
-            value[block] = _values(log_x[block], p[block], mask[block])
-        return value
+    def forward(log_x: Tensor, p: Tensor, mask: Tensor) -> Tensor:
+        _require_no_nan(p)
+        blocks = [_values(log_x[block], p[block], mask[block]) for block in _blocks(log_x)]
+        return torch.cat(blocks) if blocks else torch.zeros_like(p)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
     def backward(ctx, upstream: Tensor):  # type: ignore[no-untyped-def]
-        log_x, p, mask = ctx.saved_tensors
-        grad_x = torch.empty_like(log_x) if ctx.needs_input_grad[0] else None
-        grad_p = torch.empty_like(p) if ctx.needs_input_grad[1] else None
+        wanted = ctx.needs_input_grad
+        grad_x, grad_p = _Gradients.apply(upstream, *ctx.saved_tensors, *wanted[:2])
+        return grad_x if wanted[0] else None, grad_p if wanted[1] else None, None
+
+    @staticmethod
+    def vmap(info, in_dims, *tensors: Tensor):  # type: ignore[no-untyped-def]
+        rows = _more_rows(info.batch_size, in_dims, tensors)
+        return _LogPowerMean.apply(*rows).unflatten(0, (info.batch_size, -1)), 0
+
+
+class _Gradients(torch.autograd.Function):
+    """Upstream · W by log_x, and upstream · d log M_p / dp by p; zeros where a gradient is not wanted.
+
+    The weights are computed anew: block by block that is faster than to fetch them from memory.
+    """
+
+    @staticmethod
+    def forward(
+        upstream: Tensor, log_x: Tensor, p: Tensor, mask: Tensor, wants_x: bool, wants_p: bool
+    ) -> tuple[Tensor, Tensor]:
+        grad_x = torch.empty_like(log_x) if wants_x else log_x.new_zeros(())
+        grad_p = torch.empty_like(p) if wants_p else p.new_zeros(())
         for block in _blocks(log_x):
             weights = _weights(log_x[block], p[block], mask[block])
-            if grad_x is not None:
-                torch.mul(upstream[block], weights, out=grad_x[block])
-            if grad_p is not None:
+            if wants_x:
+                grad_x[block] = upstream[block] * weights
+            if wants_p:
                 grad_p[block] = upstream[block] * _slopes(log_x[block], p[block], mask[block], weights)
-        return grad_x, grad_p, None
+        return grad_x, grad_p
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+        pass
+
+    @staticmethod
+    def backward(ctx, *upstream: Tensor):  # type: ignore[no-untyped-def]
+        raise NotImplementedError("log_power_mean has first derivatives only: it cannot be differentiated twice.")
+
+    @staticmethod
+    def vmap(info, in_dims, *arguments):  # type: ignore[no-untyped-def]
+        rows = _more_rows(info.batch_size, in_dims[:4], arguments[:4])
+        gradients = _Gradients.apply(*rows, *arguments[4:])
+        shaped = [x.unflatten(0, (info.batch_size, -1)) if x.dim() else x for x in gradients]
+        return tuple(shaped), tuple(0 if x.dim() else None for x in shaped)
+
+
+def _more_rows(batch: int, in_dims: tuple[int | None, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    """What `torch.func.vmap` maps over, as further rows; what it does not map is the same in each."""
+    whole = [
+        x.expand(batch, *x.shape) if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, in_dims, strict=True)
+    ]
+    return [x.flatten(0, 1) for x in whole]
 
 
 def _slopes(log_x: Tensor, p: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
@@ -216,9 +272,9 @@ def _slopes(log_x: Tensor, p: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
     smallest, largest = _extremes(log_x, mask)
     _, is_small = _regimes(p, largest - smallest)
     near = far = torch.zeros_like(p)
-    if bool(is_small.any()):
+    if _is_any(is_small):
         near = _slopes_near_zero(log_x, torch.where(is_small, p, 0.0), mask, count)
-    if not bool(is_small.all()):
+    if _is_any(~is_small):
         kl = torch.special.xlogy(weights, weights * count).sum(-1, keepdim=True)  # log n apart would drown a small one
         far = kl / torch.where(is_small, 1.0, p) ** 2
     return torch.where(is_small, near, far)

@@ -207,7 +207,9 @@ def test_a_model_whose_resume_failed_is_not_watched(finished, copied):
 
 def test_an_exponent_that_was_made_otherwise_is_refused(tmp_path):
     def with_bound(bound):
-        return dataclasses.replace(SMALL, method=Method(Objective(None), "t", p_schedule=LearnableExponent(bound=bound)))
+        return dataclasses.replace(
+            SMALL, method=Method(Objective(None), "t", p_schedule=LearnableExponent(bound=bound))
+        )
 
     checkpoints = Checkpoints(tmp_path / "checkpoints", every=5)
     run(with_bound(2.0), checkpoints=checkpoints)

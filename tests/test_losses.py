@@ -160,7 +160,9 @@ def test_micro_batches_with_the_whole_normalizer_add_up_to_the_batch(objective):
 
 @pytest.mark.parametrize("objective", every_cell(), ids=str)
 @pytest.mark.parametrize("shape", [(2, 4), (2, 0), (0, 4)])
-def test_a_micro_batch_without_a_token_has_loss_0_and_a_gradient_of_zeros_if_it_is_told_the_normalizer(objective, shape):
+def test_a_micro_batch_without_a_token_has_loss_0_and_a_gradient_of_zeros_if_it_is_told_the_normalizer(
+    objective, shape
+):
     logprobs = torch.full(shape, math.nan, dtype=torch.float64, requires_grad=True)
     batch = torch.zeros(shape), torch.ones(shape[0]), torch.zeros(shape, dtype=torch.bool)
     result = policy_loss(logprobs, *batch, objective, normalizer=torch.tensor(7.0), metrics=True)

@@ -42,7 +42,7 @@ def method(p: float | str, clip_range: tuple[float, float] | None = None) -> Met
     """A mean with a token clip, whose window, unlike a sequence clip's, is the same for every p."""
     clip = None if clip_range is None else "token"
     if p == "pessimistic":
-        return Method(Objective(-1.0, clip, clip_range), "notebook 05", p_schedule=pessimistic_schedule)
+        return Method(Objective(None, clip, clip_range), "notebook 05", p_schedule=pessimistic_schedule)
     return Method(Objective(float(p), clip, clip_range), "notebook 05")
 
 

@@ -115,10 +115,7 @@ class FineTuneConfig:
     def resolved_method(self) -> Method:
         """The Method, with its length weight's ``max_length`` set to ``max_new_tokens`` where it has none."""
         method = METHODS[self.method] if isinstance(self.method, str) else self.method
-        if method.objective.length_weight == "constant" and method.objective.max_length is None:
-            objective = dataclasses.replace(method.objective, max_length=self.max_new_tokens)
-            method = dataclasses.replace(method, objective=objective)
-        return method
+        return method.with_max_length(self.max_new_tokens)
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """The context of every forward pass, which computes in ``dtype``."""

@@ -42,13 +42,13 @@ class StepRecord(NamedTuple):
     max_logits: dict[str, Tensor]
 
 
-def rollout_metrics(rollout: Rollout, rewards: Tensor, group_size: int) -> dict[str, float]:
+def rollout_metrics(rollout: Rollout, rewards: Tensor, advantages: Tensor, group_size: int) -> dict[str, float]:
     """What is measured of a rollout as a whole; each is defined in docs/metrics.md."""
-    groups = rewards.view(-1, group_size)
+    groups = advantages.view(-1, group_size)
     return {
         "reward_mean": float(rewards.mean()),
         "completion_length_mean": float(rollout.completion_mask.sum(dim=1).float().mean()),
-        "zero_variance_fraction": float((groups.amax(dim=1) == groups.amin(dim=1)).float().mean()),
+        "zero_variance_fraction": float((groups == 0).all(dim=1).float().mean()),
         "truncated_fraction": float(rollout.truncated.float().mean()),
     }
 

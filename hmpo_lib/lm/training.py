@@ -5,7 +5,6 @@ every step is on-policy, every ratio is 1, and the mean cannot matter; later min
 ``policy_lag`` an older policy samples, and so every step is.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -142,7 +141,7 @@ def _one_rollout(
     require_finite(rollout, prompts, state.rollouts_done)
     rewards = _score(prompts, rollout, config.group_size, task, state.rollouts_done)
     advantages = group_advantages(rewards, config.group_size, scale=state.method.advantage_scale)
-    summary = rollout_metrics(rollout, rewards, config.group_size)
+    summary = rollout_metrics(rollout, rewards, advantages, config.group_size)
     minibatches = list(_minibatches(config, state.prompt_generator))
     rollouts = [rollout] * config.epochs
     if config.dtype == "bfloat16":
@@ -260,14 +259,13 @@ def _surrogate_loss(state: TrainingState, part: Rollout, advantages: Tensor, con
         advantages: ``[minibatch]``.
         config: temperature, KL penalty and type of the arithmetic.
     """
-    mask, objective = part.completion_mask, state.method.objective
+    mask = part.completion_mask
     with config.autocast(state.model.device):
         logprobs = token_logprobs(state.model, part, temperature=config.temperature)
     log_ratios = (logprobs - part.logprobs).detach()
-    if state.method.p_schedule is not None:
-        progress = state.rollouts_done / max(1, config.rollouts - 1)
-        objective = dataclasses.replace(objective, p=state.method.p_schedule(progress, log_ratios, mask, advantages))
-    loss, metrics = policy_loss(logprobs, part.logprobs, advantages, mask, objective)
+    progress = state.rollouts_done / max(1, config.rollouts - 1)
+    objective = state.method.step_objective(progress, log_ratios, mask, advantages)
+    loss, metrics = policy_loss(logprobs, part.logprobs, advantages, mask, objective, metrics=True)
     p = torch.as_tensor(objective.p).detach()
     metrics["p"] = p.float().mean()
     if state.reference is not None:

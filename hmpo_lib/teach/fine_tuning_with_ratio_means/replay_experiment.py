@@ -123,7 +123,7 @@ def view_replay(record: StepRecord, seen: StepSeen, objective: Objective, p: flo
     """
     d, mask = record.log_ratios, record.completion_mask
     replayed = dataclasses.replace(objective, p=p)
-    metrics = policy_loss(d, torch.zeros_like(d), record.advantages, mask, replayed).metrics
+    metrics = policy_loss(d, torch.zeros_like(d), record.advantages, mask, replayed, metrics=True).metrics
     log_means = log_power_mean(d, p, mask)
     shown = d[seen.row, : len(seen.ratios)]
     return ReplayView(

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import torch
+
 from hmpo_lib.methods import Method
 from hmpo_lib.objectives import Clip, LengthWeight
 
@@ -56,17 +58,24 @@ class MethodCube:
 
 
 def method_cube(methods: Mapping[str, Method]) -> MethodCube:
-    """Place each method in its cell; a `·` is a cell without one.
+    """Place each method in its cell; a `·` is a cell without one. Where p moves, it is that of the first step.
 
     >>> from hmpo_lib import METHODS
     >>> method_cube(METHODS).cells["equal", "sequence", 0.0]
     ('gspo',)
     """
-    exponents = tuple(sorted({float(method.objective.p) for method in methods.values()}))
+    first = {name: _first_exponent(method) for name, method in methods.items()}
+    exponents = tuple(sorted(set(first.values())))
     cells: dict[Cell, tuple[str, ...]] = {
         (weight, place, p): () for weight in LENGTH_WEIGHTS for place in CLIP_PLACES for p in exponents
     }
     for name, method in methods.items():
-        cell = (method.objective.length_weight, method.objective.clip, float(method.objective.p))
+        cell = (method.objective.length_weight, method.objective.clip, first[name])
         cells[cell] += (f"{name} →" if method.p_schedule else name,)
     return MethodCube(exponents, cells)
+
+
+def _first_exponent(method: Method) -> float:
+    """The exponent of a run's first step, of a good completion."""
+    on_policy, ones = torch.zeros(1, 1), torch.ones(1)
+    return float(torch.as_tensor(method.step_objective(0.0, on_policy, ones.view(1, 1), ones).p))

@@ -104,7 +104,8 @@ class Cell:
     def method(self) -> Method:
         """Its objective, with a schedule where the exponent depends on the sign."""
         fixed = self.exponents.good == self.exponents.bad
-        objective = Objective(self.exponents.good, self.clip, self.clip_range, self.length_weight)
+        p = self.exponents.good if fixed else None
+        objective = Objective(p, self.clip, self.clip_range, self.length_weight)
         return Method(objective, "a cell of the evidence", self.advantage_scale, None if fixed else self.exponents)
 
     def config(self, seed: int) -> FineTuneConfig:

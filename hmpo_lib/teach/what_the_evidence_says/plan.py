@@ -34,7 +34,9 @@ def _cross(cells: Sequence[Cell], seeds: Sequence[int]) -> list[Run]:
 def published_cell(name: str, learning_rate: float = 1e-4) -> Cell:
     """A published method with its own clip; all else as in the plain cell."""
     objective = METHODS[name].objective
-    exponents = PESSIMISTIC if name == "pessimistic" else Exponents(float(objective.p), float(objective.p))
+    p = objective.p
+    assert isinstance(p, float) or name == "pessimistic"
+    exponents = Exponents(p, p) if isinstance(p, float) else PESSIMISTIC
     return Cell(exponents, objective.clip, objective.clip_range, learning_rate)
 
 

@@ -65,7 +65,8 @@ def gradient(weight):
     logprobs = torch.zeros(4, 9, requires_grad=True)
     mask = torch.arange(9) < torch.tensor([9, 3, 1, 5]).unsqueeze(1)
     advantages = torch.randn(4, generator=generator)
-    policy_loss(logprobs, torch.zeros(4, 9), advantages, mask, Objective(0.0, length_weight=weight)).loss.backward()
+    objective = Objective(0.0, length_weight=weight, max_length=9 if weight == "constant" else None)
+    policy_loss(logprobs, torch.zeros(4, 9), advantages, mask, objective).loss.backward()
     return logprobs.grad.flatten()
 
 

@@ -115,7 +115,7 @@ def test_the_panel_shows_every_step_under_every_exponent(sweep, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_panel_of_every_method_starts_with_an_exponent_of_its_slider(recorded, method):
-    objective = METHODS[method].objective
+    objective = METHODS[method].with_max_length(40).objective
     start = replay_explorer(recorded[0], objective).values["p"]
     assert start == (objective.p if isinstance(objective.p, float) else -1.0)
 
