@@ -140,6 +140,14 @@ def test_the_design_is_balanced_and_its_factors_do_not_lean_on_one_another(runs)
             assert first == other or len({pairs.count(pair) for pair in set(pairs)}) == 1
 
 
+def test_the_first_half_of_a_block_is_nearly_balanced():
+    rows = [levels(run) for run in design_runs()[:36]]
+    for first, other in [(a, b) for a in FACTORS for b in FACTORS if a < b and "seed" not in (a, b)]:
+        pairs = [(row[first], row[other]) for row in rows]
+        even = 36 / len({row[first] for row in rows}) / len({row[other] for row in rows})
+        assert all(abs(pairs.count(pair) - even) <= 1 for pair in set(pairs))
+
+
 def test_in_the_whole_design_no_main_effect_is_that_of_two_others_together():
     rows = [levels(run) for run in design_runs()]
     names = [name for name in FACTORS if name != "seed"]

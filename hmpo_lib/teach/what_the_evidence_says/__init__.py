@@ -4,6 +4,7 @@ from hmpo_lib.teach.what_the_evidence_says.add_a_run import add_a_run, pool, sav
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
 from hmpo_lib.teach.what_the_evidence_says.curves_panel import curves_explorer
 from hmpo_lib.teach.what_the_evidence_says.forest_drawing import forest_plot
+from hmpo_lib.teach.what_the_evidence_says.headline_drawing import headline_picture
 from hmpo_lib.teach.what_the_evidence_says.mechanism_drawing import (
     feedback_picture,
     load_steps,
@@ -59,6 +60,7 @@ __all__ = [
     "false_positives",
     "feedback_picture",
     "forest_plot",
+    "headline_picture",
     "holm",
     "interquartile_interval",
     "judge",

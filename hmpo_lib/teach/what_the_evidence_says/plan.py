@@ -44,9 +44,10 @@ def design_runs() -> list[Run]:
     """Half of all combinations of seven factors, such that no main effect is mixed up with that of two others together.
 
     Four factors have two levels, and the product of their signs is +1; three have three levels: 8 · 27 = 216 runs. The
-    seeds are laid over the latter, so that the 72 runs of each seed are balanced by themselves.
+    seeds are laid over the latter, so that the 72 runs of each seed are balanced by themselves. They come in two halves
+    of 36, each nearly balanced: of the eight combinations of two-level factors four belong to the first.
     """
-    runs = []
+    runs: list[tuple[int, int, Cell]] = []
     for i, j, k in itertools.product(range(3), repeat=3):
         clip_range = (None, ORDINARY, NARROW)[j]
         for a, b, c in itertools.product((0, 1), repeat=3):
@@ -60,8 +61,9 @@ def design_runs() -> list[Run]:
                 length_weight=("equal", "proportional")[b],
                 advantage_scale=("std", "none")[c],
             )
-            runs.append((cell, SEEDS[(i + j + k) % 3]))
-    return sorted(runs, key=lambda run: run[1])  # stable
+            late = (a ^ b, b ^ c, c ^ a)[i] ^ ((i + j) % 2)
+            runs.append((SEEDS[(i + j + k) % 3], late, cell))
+    return [(cell, seed) for seed, _, cell in sorted(runs, key=lambda run: run[:2])]  # stable
 
 
 def tuning_cells() -> dict[str, list[Cell]]:
@@ -91,8 +93,10 @@ def tuned_runs(score: Callable[[Cell, int], float | None]) -> list[Run]:
 FAMILIES: dict[str, list[Run]] = {
     "no_clip": _cross([Cell(exponents) for exponents in SEVEN], SEEDS),
     "half": _cross([Cell(Exponents(*HALVES[0]))], SEEDS),
-    "token_clip": _cross([Cell(exponents, "token", ORDINARY) for exponents in FIVE], SEEDS),
-    "design": design_runs()[:72],
+    "token_clip": _cross([Cell(e, "token", ORDINARY) for e in (GEOMETRIC, FIXED[1], OPTIMISTIC)], SEEDS),
+    "design": design_runs()[:36],
+    "token_clip_more": _cross([Cell(e, "token", ORDINARY) for e in (FIXED[3], PESSIMISTIC)], SEEDS),
+    "design_block": design_runs()[36:72],
     "halves": _cross([Cell(Exponents(*pair)) for pair in HALVES[:2]], SEEDS),
     "on_policy": _cross([Cell(exponents, minibatches=1) for exponents in FIVE], SEEDS[:3]),
     "lag": _cross([Cell(exponents, minibatches=4, policy_lag=4, rollouts=24) for exponents in FIVE], SEEDS),
@@ -171,7 +175,8 @@ def _cells(family: str) -> Callable[[Exponents], Cell]:
 
 COMPARISONS: dict[str, list[Comparison]] = {
     **{family: _against_geometric(_cells(family), SEVEN) for family in ("no_clip", "sequence_clip")},
-    "token_clip": _against_geometric(_cells("token_clip"), FIVE),
+    "token_clip": _against_geometric(_cells("token_clip"), [FIXED[1], OPTIMISTIC], more=False),
+    "token_clip_more": _against_geometric(_cells("token_clip"), [FIXED[3], PESSIMISTIC]),
     **{
         family: _against_geometric(Cell, [Exponents(*pair) for pair in pairs], more=False)
         for family, pairs in (("halves", HALVES[:2]), ("halves_again", HALVES[2:]))

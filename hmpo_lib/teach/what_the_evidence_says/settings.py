@@ -5,7 +5,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
-from hmpo_lib.teach.what_the_evidence_says.plan import COMPARISONS, FAMILIES, Comparison, tuned_comparisons, tuned_runs
+from hmpo_lib.teach.what_the_evidence_says.plan import (
+    COMPARISONS,
+    FAMILIES,
+    SEVEN,
+    Comparison,
+    tuned_comparisons,
+    tuned_runs,
+)
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence
 from hmpo_lib.teach.what_the_evidence_says.verdicts import Verdict, judge
 
@@ -22,6 +29,7 @@ FAMILY_TITLES = SETTINGS | {
     "halves": "half of the pessimistic mean: p for A > 0 | for A < 0",
     "halves_again": "half of the optimistic mean",
     "published": "against clips",
+    "token_clip_more": "16 steps, tokens clipped to 0.8–1.25, continued",
     "tuned": "each at its best learning rate, no clip",
 }
 
@@ -44,11 +52,8 @@ def planned_seeds(setting: str) -> list[int]:
 
 
 def exponents_in(evidence: Evidence, setting: str) -> list[Exponents]:
-    """Those whose cell has all the seeds of the plan."""
-    planned: dict[Cell, list[int]] = {}
-    for cell, seed in FAMILIES[setting]:
-        planned.setdefault(cell, []).append(seed)
-    return [cell.exponents for cell, seeds in planned.items() if evidence.has(cell, seeds)]
+    """Those of the seven whose cell has all the seeds of the plan."""
+    return [e for e in SEVEN if evidence.has(cell_of(setting, e), planned_seeds(setting))]
 
 
 def complete_settings(evidence: Evidence) -> list[str]:
