@@ -409,7 +409,15 @@ REFUSED = {
         "GPTJForCausalLM does not call its attention through",
     ),
     "mpt": (lambda: t.MptForCausalLM(t.MptConfig(d_model=16, n_heads=4, n_layers=1, vocab_size=13)), "MptForCausalLM"),
-    "torch's own": (lambda: nn.TransformerEncoderLayer(8, 2), r"self_attn \(MultiheadAttention\) makes its queries"),
+    "keys of another width": (
+        lambda: nn.Sequential(nn.MultiheadAttention(8, 2, kdim=6)),
+        r"0 \(MultiheadAttention\) has keys or values of another width \(kdim, vdim\)",
+    ),
+    "a key for everyone": (
+        lambda: nn.Sequential(nn.MultiheadAttention(8, 2, add_bias_kv=True)),
+        r"0 \(MultiheadAttention\) adds a key of its own \(add_bias_kv, add_zero_attn\)",
+    ),
+    "a key of zeros": (lambda: nn.Sequential(nn.MultiheadAttention(8, 2, add_zero_attn=True)), "adds a key of its own"),
     "no attention": (lambda: nn.Linear(2, 2), "Linear has no attention module"),
 }
 

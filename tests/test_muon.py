@@ -7,11 +7,12 @@ import torch
 import transformers as t
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
+from transformers.models.bloom.modeling_bloom import BloomAttention
 
-from hmpo_lib.optim import MuonAdamW
-from hmpo_lib.optim.muon import muon_matrices
+from hmpo_lib.optim import Layout, MuonAdamW
+from hmpo_lib.optim.matrices import muon_matrices
 
-from .tiny_models import MODELS, backward, tiny_batch, tiny_model
+from .tiny_models import MODELS, SIZES, backward, tiny_batch, tiny_model
 
 FAMILIES = sorted(MODELS)
 OPTIONS = {"adamw_lr": 0.01, "weight_decay": 0.1, "momentum": 0.9}
@@ -85,9 +86,7 @@ def test_matrices_move_as_with_torch_muon_and_the_rest_as_with_torch_adamw(adjus
         own.step()
         for optimizer in theirs:
             optimizer.step()
-    for weight, other in zip(model.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(weight, other, rtol=0, atol=1e-7)
-    assert all(torch.equal(w, o) for w, o in zip(own.param_groups[1]["params"], outside, strict=True))
+    assert all(torch.equal(w, o) for w, o in zip(model.parameters(), twin.parameters(), strict=True))
 
 
 def stored_apart(name, model):
@@ -126,6 +125,79 @@ def test_a_fused_projection_moves_as_q_k_and_v_stored_apart(family, adjust_lr_fn
         theirs.step()
     for moved, expected in zip(stored_apart(FUSED[family], model)[0], apart, strict=True):
         torch.testing.assert_close(moved, expected, rtol=0, atol=1e-7)
+
+
+# Where each head's rows of [out, in] are, in a model of 4 heads of 4 (2 of them of k and v where they are shared).
+HEADS = {
+    ("llama", "q_proj"): [slice(4 * h, 4 * h + 4) for h in range(4)],
+    ("llama", "v_proj"): [slice(4 * h, 4 * h + 4) for h in range(4)],
+    ("llama_gqa", "q_proj"): [slice(4 * h, 4 * h + 4) for h in range(4)],
+    ("llama_gqa", "k_proj"): [slice(0, 4), slice(4, 8)],
+    ("llama_gqa", "v_proj"): [slice(0, 4), slice(4, 8)],
+    ("llama_gqa", "o_proj"): [slice(0, 16)],
+    ("gpt2", "c_attn"): [slice(4 * b, 4 * b + 4) for b in range(12)],
+    ("gpt_neox", "query_key_value"): [slice(4 * b, 4 * b + 4) for b in range(12)],
+    ("phi3", "qkv_proj"): [slice(4 * b, 4 * b + 4) for b in range(8)],
+    # Latent attention: of q 4 of content and 2 rotary, of k 4, of v 3; what all heads share stays whole.
+    ("deepseek_v3", "q_b_proj"): [slice(6 * h + a, 6 * h + b) for h in range(4) for a, b in ((0, 4), (4, 6))],
+    ("deepseek_v3", "kv_b_proj"): [slice(7 * h + a, 7 * h + b) for h in range(4) for a, b in ((0, 4), (4, 7))],
+    ("deepseek_v3", "kv_a_proj_with_mqa"): [slice(0, 8)],
+}
+
+
+@pytest.mark.parametrize("adjust_lr_fn", ["original", "match_rms_adamw"])
+@pytest.mark.parametrize(("family", "projection"), HEADS)
+def test_head_by_head_a_projection_moves_as_separate_matrices(family, projection, adjust_lr_fn):
+    model = tiny_model(family).float()
+    (weight,) = (w for name, w in model.named_parameters() if name.endswith(f".{projection}.weight"))
+    rows = HEADS[family, projection]
+
+    def heads_of(whole):
+        return [(whole.T if family == "gpt2" else whole)[part].detach().clone() for part in rows]
+
+    apart = [nn.Parameter(head) for head in heads_of(weight)]
+    own = MuonAdamW(model, 0.02, per_head=True, adjust_lr_fn=adjust_lr_fn, **OPTIONS)
+    theirs = torch.optim.Muon(apart, lr=0.02, weight_decay=0.1, momentum=0.9, adjust_lr_fn=adjust_lr_fn)
+    for step in range(3):
+        gradients(model, step)
+        for head, gradient in zip(apart, heads_of(weight.grad), strict=True):
+            head.grad = gradient
+        own.step()
+        theirs.step()
+    assert sum(head.shape[0] for head in apart) == (weight.shape[1] if family == "gpt2" else weight.shape[0])
+    for moved, expected in zip(heads_of(weight), apart, strict=True):
+        torch.testing.assert_close(moved, expected, rtol=0, atol=1e-6)
+
+
+def test_head_by_head_a_step_is_another_than_whole():
+    models = [tiny_model("llama").float() for _ in range(2)]
+    for model, per_head in zip(models, (False, True), strict=True):
+        gradients(model, 0)
+        MuonAdamW(model, 0.02, per_head=per_head).step()
+    one, other = (model.model.layers[0] for model in models)
+    for name in ("q_proj", "k_proj", "v_proj"):
+        assert (
+            one.self_attn.get_submodule(name).weight - other.self_attn.get_submodule(name).weight
+        ).abs().max() > 1e-3
+    for name in ("self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"):
+        assert torch.equal(one.get_submodule(name).weight, other.get_submodule(name).weight)
+
+
+def test_head_by_head_needs_attention_whose_heads_are_known():
+    model = t.BloomForCausalLM(t.BloomConfig(vocab_size=13, hidden_size=16, n_layer=1, n_head=4))
+    with pytest.raises(ValueError, match=r"transformer.h.0.self_attention \(BloomAttention\) has heads in a way that"):
+        MuonAdamW(model, per_head=True)
+    layout = Layout.interleaved("query_key_value", heads=4, size=4)
+    optimizer = MuonAdamW(model, per_head=True, layouts={BloomAttention: lambda module: layout})
+    gradients(model, 0)
+    optimizer.step()
+    assert optimizer._matrices[model.transformer.h[0].self_attention.query_key_value.weight].per_head
+
+
+def test_head_by_head_works_with_normalized_queries_and_keys():
+    sizes = {"num_key_value_heads": 2, "head_dim": 4, "intermediate_size": 24}
+    model = t.Qwen3ForCausalLM(t.Qwen3Config(**SIZES, **sizes))
+    assert muon_matrices(model, per_head=True)[model.model.layers[0].self_attn.k_proj.weight].per_head
 
 
 def test_orthogonalized_whole_a_fused_projection_would_move_otherwise():
@@ -233,7 +305,7 @@ def test_a_copy_together_with_its_model_makes_the_same_steps():
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
-def test_a_group_that_is_added_later_is_adamws():
+def test_what_is_added_later_and_is_in_no_block_is_adamws():
     optimizer = MuonAdamW(tiny_model("llama"))
     extra, twin = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
     optimizer.add_param_group({"params": [extra], "lr": 0.1})
@@ -241,6 +313,105 @@ def test_a_group_that_is_added_later_is_adamws():
     optimizer.step()
     torch.optim.AdamW([twin], lr=0.1, betas=(0.9, 0.95), weight_decay=0.0).step()
     assert torch.equal(extra, twin)
+
+
+def test_a_layer_that_is_unfrozen_and_added_later_is_divided_as_the_others():
+    model = tiny_model("llama")
+    late = model.model.layers[0].mlp.requires_grad_(False)
+    optimizer = MuonAdamW(model, 0.02)
+    optimizer.add_param_group({"params": late.requires_grad_(True).parameters(), "lr": 0.5})
+    assert [(group["rule"], group["lr"]) for group in optimizer.param_groups] == [
+        ("muon", 0.02),
+        ("adamw", 0.02),
+        ("muon", 0.5),
+    ]
+
+
+def test_parameter_groups_have_their_own_settings_and_are_divided():
+    model = tiny_model("llama").float()
+    twin = copy.deepcopy(model)
+    first, rest = ("q_proj", "embed_tokens", "norm"), ("k_proj", "lm_head")
+
+    def params(of, ends):
+        return [(name, w) for name, w in of.named_parameters() if any(end in name for end in ends)]
+
+    own = MuonAdamW(
+        model,
+        0.02,
+        param_groups=[
+            {"params": params(model, first), "lr": 0.1, "weight_decay": 0.3},
+            {"params": params(model, rest)},
+        ],
+    )
+    assert [(group["rule"], group["lr"]) for group in own.param_groups] == [
+        ("muon", 0.1),
+        ("adamw", 0.1),
+        ("muon", 0.02),
+        ("adamw", 0.02),
+    ]
+    theirs = [
+        torch.optim.Muon(
+            [
+                {"params": [w for _, w in params(twin, ["q_proj"])], "lr": 0.1, "weight_decay": 0.3},
+                {"params": [w for _, w in params(twin, ["k_proj"])]},
+            ],
+            lr=0.02,
+            weight_decay=0.1,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(
+            [
+                {"params": [w for _, w in params(twin, ["embed_tokens", "norm"])], "lr": 0.1, "weight_decay": 0.3},
+                {"params": [w for _, w in params(twin, ["lm_head"])]},
+            ],
+            lr=0.02,
+            betas=(0.9, 0.95),
+            weight_decay=0.0,
+        ),
+    ]
+    for step in range(3):
+        gradients(model, step)
+        gradients(twin, step)
+        for optimizer in (own, *theirs):
+            optimizer.step()
+    assert all(torch.equal(w, o) for w, o in zip(model.parameters(), twin.parameters(), strict=True))
+    assert {name for group in own.state_dict()["param_groups"] for name in group.get("param_names", ())} == {
+        name for name, _ in params(model, first + rest)
+    }
+
+
+def test_a_group_with_a_rule_is_not_divided():
+    model = tiny_model("llama")
+    groups = [{"params": list(model.model.layers.parameters()), "rule": "adamw", "lr": 0.3}]
+    groups += [{"params": model.lm_head.weight, "rule": "muon"}]
+    optimizer = MuonAdamW(model, 0.02, param_groups=groups)
+    assert [(group["rule"], group["lr"]) for group in optimizer.param_groups] == [("adamw", 0.3), ("muon", 0.02)]
+    gradients(model, 0)
+    before = model.lm_head.weight.detach().clone()
+    optimizer.step()
+    assert (model.lm_head.weight != before).all()
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ({"rule": "sgd"}, "a parameter group has the rule 'sgd': expected 'muon' or 'adamw'"),
+        ({"rule": "muon"}, r"a weight for Muon has the shape \(16,\): expected a matrix"),
+    ],
+)
+def test_a_wrong_group_is_refused(group, message):
+    model = tiny_model("llama")
+    with pytest.raises(ValueError, match=message):
+        MuonAdamW(model, param_groups=[{"params": [model.model.norm.weight]} | group])
+
+
+def test_a_weight_that_has_taken_anothers_place_is_an_error_by_name():
+    model = tiny_model("llama")
+    optimizer = MuonAdamW(model)
+    optimizer.param_groups[0]["params"] = [nn.Parameter(torch.ones(3, 2))]
+    optimizer.param_groups[0]["params"][0].grad = torch.ones(3, 2)
+    with pytest.raises(ValueError, match=r"a weight of shape \(3, 2\) has taken the place of one"):
+        optimizer.step()
 
 
 def test_a_closure_is_called_with_gradients():

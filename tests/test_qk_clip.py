@@ -10,8 +10,8 @@ import transformers as t
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.optim.lr_scheduler import LambdaLR
 
-from hmpo_lib.optim import ClipRecord, MaxLogitMonitor, MuonClip, QKClip, qk_clip
-from hmpo_lib.optim.layouts import attention_layouts
+from hmpo_lib.optim import ClipRecord, MaxLogitMonitor, MuonClip, QKClip, clip_record
+from hmpo_lib.optim.attention import attention_layouts
 from hmpo_lib.optim.qk_clip import clip_factors
 
 from .tiny_models import MLP, MODELS, SIZES, backward, softmax_maxima, tiny_batch, tiny_model
@@ -299,11 +299,11 @@ def test_a_record_has_what_triggers_and_nothing_else(trigger):
 
 def test_history_of_many_heads_keeps_within_its_bytes(monkeypatch):
     heads = {f"model.layers.{i}.self_attn": 128 for i in range(126)}
-    monkeypatch.setattr(qk_clip, "KEPT_BYTES", 2**22)
-    kept = qk_clip.history_of(heads).maxlen
-    assert qk_clip.history_of({"self_attn": 4}).maxlen == 1 + 2**22 // 2064
+    monkeypatch.setattr(clip_record, "KEPT_BYTES", 2**22)
+    kept = clip_record.history_of(heads).maxlen
+    assert clip_record.history_of({"self_attn": 4}).maxlen == 1 + 2**22 // 2064
     tracemalloc.start()
-    history = qk_clip.history_of(heads)
+    history = clip_record.history_of(heads)
     for step in range(3 * kept):
         numbers = torch.zeros(126 * 128)
         history.append(ClipRecord(step, heads, "max_logit", numbers, torch.ones_like(numbers)))

@@ -8,10 +8,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from hmpo_lib.optim import QKClip
-
 from .tiny_models import backward, tiny_model, with_random_weights
-from .two_ranks import FAMILIES, SHARDED, STEPS, THRESHOLD, batch_of, heat, make_optimizer, outcome
+from .two_ranks import FAMILIES, SHARDED, STEPS, batch_of, heat, make_clip, make_muon_clip, outcome
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(
@@ -37,9 +35,9 @@ def ranks(tmp_path_factory):
     return [torch.load(folder / f"rank{rank}", weights_only=True) for rank in range(2)]
 
 
-def alone(model):
+def alone(model, make=make_clip):
     """One process that sees both ranks' data before each step; its gradient is their mean."""
-    optimizer = QKClip(make_optimizer(model), model, THRESHOLD)
+    optimizer = make(model)
     for step in range(STEPS):
         for rank in range(2):
             backward(model, batch_of(step, rank))
@@ -78,6 +76,16 @@ def test_weights_that_are_cut_inside_a_head_move_as_whole_ones(family, ranks):
     assert first["clipped"] == expected["clipped"]
     assert all(first["clipped"])
     assert largest_difference(first, expected) < 1e-12
+
+
+@pytest.mark.parametrize("family", SHARDED)
+def test_muon_moves_matrices_that_no_rank_holds_as_whole_ones(family, ranks):
+    first, second = (rank[f"muon {family}"] for rank in ranks)
+    assert largest_difference(first, second) == 0
+    expected = alone(with_random_weights(SHARDED[family]()), make_muon_clip)
+    assert first["clipped"] == expected["clipped"]
+    assert all(first["clipped"])
+    assert largest_difference(first, expected) < 1e-6  # Newton-Schulz is in bfloat16
 
 
 def test_a_rank_that_saw_nothing_clips_with_the_others(ranks):

@@ -13,7 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
-from hmpo_lib.optim import QKClip
+from hmpo_lib.optim import MuonClip, QKClip
 
 from .tiny_models import MLP, SPECIAL, backward, tiny_batch, tiny_model, with_random_weights
 
@@ -34,6 +34,16 @@ SHARDED: dict[str, Callable[[], t.PreTrainedModel]] = {
 def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
     """One whose steps follow the gradient, so that a difference in it is not blown up."""
     return torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+
+def make_clip(model: nn.Module) -> QKClip:
+    """The clip on it."""
+    return QKClip(make_optimizer(model), model, THRESHOLD)
+
+
+def make_muon_clip(model: nn.Module) -> QKClip:
+    """Muon head by head, whose matrices no shard holds."""
+    return MuonClip(model, 1e-3, threshold=THRESHOLD, adamw_lr=0.0, per_head=True)
 
 
 def batch_of(step: int, rank: int) -> dict[str, torch.Tensor]:
@@ -71,7 +81,7 @@ def trained(model: nn.Module, optimizer: QKClip, rank: int) -> dict:
 def replicated(family: str, rank: int) -> dict:
     """DistributedDataParallel."""
     model = nn.parallel.DistributedDataParallel(tiny_model(family))
-    return trained(model, QKClip(make_optimizer(model), model, THRESHOLD), rank)
+    return trained(model, make_clip(model), rank)
 
 
 def each_for_itself(rank: int) -> dict:
@@ -81,14 +91,14 @@ def each_for_itself(rank: int) -> dict:
     return trained(model, QKClip(make_optimizer(model), model, THRESHOLD, process_group=groups[rank]), rank)
 
 
-def sharded(family: str, rank: int) -> dict:
+def sharded(family: str, rank: int, make: Callable[[nn.Module], QKClip]) -> dict:
     """FSDP2, over layers and the whole, the clip put on after it."""
     model = with_random_weights(SHARDED[family]())
     mesh = init_device_mesh("cpu", (2,))
     layers = next(module for module in model.modules() if isinstance(module, nn.ModuleList))
     for module in (*layers, model):
         fully_shard(module, mesh=mesh)
-    return trained(model, QKClip(make_optimizer(model), model, THRESHOLD), rank)
+    return trained(model, make(model), rank)
 
 
 def seen_by_one(rank: int) -> dict:
@@ -147,7 +157,8 @@ def main(rank: int, folder: Path) -> None:
     """Runs all cases and saves what came of them."""
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
     results: dict = {f"replicated {family}": replicated(family, rank) for family in FAMILIES}
-    results |= {f"sharded {family}": sharded(family, rank) for family in SHARDED}
+    results |= {f"sharded {family}": sharded(family, rank, make_clip) for family in SHARDED}
+    results |= {f"muon {family}": sharded(family, rank, make_muon_clip) for family in SHARDED}
     results["each for itself"] = each_for_itself(rank)
     results["seen by one"] = seen_by_one(rank)
     results["failures"] = failures(rank)

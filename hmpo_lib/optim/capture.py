@@ -6,9 +6,10 @@ queries, the unrepeated keys and the model's own scaling, and passes everything 
 In other modules the call of softmax or scaled_dot_product_attention itself is seen.
 """
 
+import inspect
 import itertools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from hmpo_lib.optim.attention_logits import max_attention_logits
-from hmpo_lib.optim.layouts import Part
+from hmpo_lib.optim.layouts import Layout, Part
 
 if TYPE_CHECKING:  # whoever has such a model has transformers; plain modules need torch only
     from transformers import PreTrainedModel
@@ -33,9 +34,10 @@ _SOFTMAXES = (F.softmax, torch.softmax, Tensor.softmax)
 class Record:
     """The running maxima of one attention module: of its logits, of the norms of its parts of q and k, or of both."""
 
-    def __init__(self, name: str, heads: int, *, sees_logits: bool, sees_norms: bool) -> None:
+    def __init__(self, name: str, layout: Layout, *, sees_logits: bool, sees_norms: bool) -> None:
         self.name = name
-        self.heads = heads
+        self.layout = layout
+        self.heads = layout.heads
         self.sees_logits = sees_logits
         self.sees_norms = sees_norms
         self.enabled = True
@@ -61,9 +63,9 @@ class Record:
             )
         self.max_logits = maxima if self.max_logits is None else torch.maximum(self.max_logits, maxima)
 
-    def see_projection(self, part: Part, output: Tensor) -> None:
-        """Takes what a projection made in one forward pass, ``[batch, time, features]``."""
-        norms = torch.linalg.vector_norm(part.blocks(output), dim=-1).flatten(0, -2).amax(dim=0)
+    def see_blocks(self, part: Part, blocks: Tensor) -> None:
+        """Takes what a projection made of a part in one forward pass, ``[..., heads, size]``."""
+        norms = torch.linalg.vector_norm(blocks, dim=-1).flatten(0, -2).amax(dim=0)
         self.norms[part] = torch.maximum(self.norms[part], norms) if part in self.norms else norms
 
 
@@ -73,24 +75,24 @@ _PROJECTIONS: WeakKeyDictionary[nn.Module, tuple[Record, list[Part]]] = WeakKeyD
 _HOSTS: WeakKeyDictionary[nn.Module, RemovableHandle] = WeakKeyDictionary()
 
 
-def watch(module: nn.Module, record: Record, parts: Iterable[Part], *, softmax: bool) -> None:
+def watch(module: nn.Module, record: Record, *, softmax: bool) -> None:
     """Lets a record see an attention module from now on, in place of an earlier record.
 
     Args:
         module: the attention module.
         record: where its maxima go.
-        parts: whose norms are to be seen, in the order of their projections.
         softmax: whether to look at the softmax that the module calls; for logits that no interface shows.
     """
     if module in _RECORDS:
         forget(module, _RECORDS[module])
     _RECORDS[module] = record
-    if softmax:
+    own = isinstance(module, nn.MultiheadAttention)  # has no module that makes its q and k
+    if softmax or own:
         record.hooks.append(module.register_forward_pre_hook(_enter))
         record.hooks.append(module.register_forward_hook(_leave, always_call=True))
-    if not record.sees_norms:
+    if own or not record.sees_norms:
         return
-    for name, of_projection in itertools.groupby(parts, key=lambda part: part.projection):
+    for name, of_projection in itertools.groupby(record.layout.parts, key=lambda part: part.projection):
         projection = module.get_submodule(name)
         _PROJECTIONS[projection] = record, list(of_projection)
         record.hooks.append(projection.register_forward_hook(_see_projection))
@@ -195,11 +197,32 @@ class _SeeingSoftmax(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
-        if func is F.scaled_dot_product_attention or func in _SOFTMAXES:
+        if func is F.multi_head_attention_forward:
+            with torch.no_grad():
+                self._see_multi_head(_ARGUMENTS.bind(*args, **options).arguments)
+        elif func is F.scaled_dot_product_attention or func in _SOFTMAXES:
             with torch.no_grad():
                 see = self._of_softmax if func in _SOFTMAXES else self._of_attention
                 self.record.see_logits(see(*args, **options))
         return func(*args, **options)
+
+    def _see_multi_head(self, given: dict[str, Any]) -> None:
+        """Looks at torch's own attention, whose softmax is out of sight: its q and k are made once more."""
+        ((query_part, key_part),) = self.record.layout.pairs
+        made = []
+        for name, part, chunk in (("query", query_part, 0), ("key", key_part, 1)):
+            x = given[name] if given[name].dim() == 3 else given[name].unsqueeze(1)  # [time, batch, width]
+            bias = given["in_proj_bias"]
+            projected = F.linear(
+                x, given["in_proj_weight"].chunk(3)[chunk], None if bias is None else bias.chunk(3)[chunk]
+            )
+            blocks = projected.unflatten(-1, (part.heads, part.size))
+            if self.record.sees_norms:
+                self.record.see_blocks(part, blocks)
+            made.append(blocks.permute(1, 2, 0, 3))
+        if self.record.sees_logits:
+            mask = _numbers_to_add(given.get("attn_mask"), given.get("key_padding_mask"), self.record.heads)
+            self.record.see_logits(max_attention_logits(*made, scaling=query_part.size**-0.5, mask=mask))
 
     def _of_softmax(self, input: Tensor, *_: Any, **__: Any) -> Tensor:
         maxima = input.flatten(-2).amax(dim=-1)  # [batch, heads], or [batch · heads]
@@ -222,6 +245,30 @@ class _SeeingSoftmax(TorchFunctionMode):
         return max_attention_logits(query, key, scaling=scaling, mask=attn_mask, causal=is_causal)
 
 
+_ARGUMENTS = inspect.signature(F.multi_head_attention_forward)
+
+
+def _numbers_to_add(mask: Tensor | None, padding: Tensor | None, heads: int) -> Tensor | None:
+    """The two masks of torch's attention, numbers or true where hidden, as one of numbers that broadcasts.
+
+    Args:
+        mask: ``[queries, keys]`` or ``[batch · heads, queries, keys]``.
+        padding: ``[batch, keys]``, or ``[keys]`` of one sequence.
+        heads: how many.
+    """
+    total: Tensor | None = None
+    if mask is not None:
+        total = _hiding(mask if mask.dim() == 2 else mask.unflatten(0, (-1, heads)))
+    if padding is not None:
+        added = _hiding(padding.reshape(-1, 1, 1, padding.shape[-1]))
+        total = added if total is None else total + added
+    return total
+
+
+def _hiding(mask: Tensor) -> Tensor:
+    return torch.where(mask, -torch.inf, 0.0) if mask.dtype == torch.bool else mask
+
+
 _ENTERED: WeakKeyDictionary[nn.Module, _SeeingSoftmax] = WeakKeyDictionary()
 
 
@@ -242,9 +289,9 @@ def _see_projection(projection: nn.Module, args: Any, output: Tensor) -> None:
     if record is not None and record.watching:
         with torch.no_grad():
             for part in parts:
-                record.see_projection(part, output)
+                record.see_blocks(part, part.blocks(output))
 
 
-if "transformers" in sys.modules:  # a pickled model that was watched calls its attention by these names
+if sys.modules.get("transformers") is not None:  # a pickled model that was watched calls its attention by these names
     for _name in _SEEN:
         _register(_name)

@@ -5,34 +5,12 @@ attention has two, of which the second shares its key. The parts are said as blo
 so that the same few lines scale, split and measure every layout.
 """
 
-import re
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-
-def is_instance(thing: object, module: str, name: str) -> bool:
-    """Whether something is an instance of a class whose module is not imported for the question.
-
-    Without its module nothing can be one: so this package needs torch only, and what it knows of others costs nothing.
-
-    >>> is_instance(nn.Linear(2, 2), "transformers.pytorch_utils", "Conv1D")
-    False
-    """
-    loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(thing, getattr(loaded, name))
-
-
-def is_conv1d(module: object) -> bool:
-    """Whether a module is a linear map of GPT-2's kind, whose weight is ``[in, out]``."""
-    return is_instance(module, "transformers.pytorch_utils", "Conv1D")
-
-
-def is_linear(module: object) -> bool:
-    """Whether a module is a linear map: torch's, or a Conv1D."""
-    return isinstance(module, nn.Linear) or is_conv1d(module)
+from hmpo_lib.optim.linear_maps import is_instance, is_linear, linear_map
 
 
 class Part(NamedTuple):
@@ -59,21 +37,79 @@ class Layout(NamedTuple):
 
     Attributes:
         heads: query heads.
-        scaling: what q · k is multiplied by.
+        scaling: what q · k is multiplied by; for the bound by norms.
         pairs: (query part, key part), whose products sum to a logit. A key part with fewer heads is shared: query head
             h uses its head h // (heads / key heads).
-        split: the q, k and v of a fused projection; empty where they have projections of their own.
+        values: the value part, where it is known; for Muon head by head, and for q, k and v in one projection.
     """
 
     heads: int
     scaling: float
     pairs: tuple[tuple[Part, Part], ...]
-    split: tuple[Part, ...] = ()
+    values: tuple[Part, ...] = ()
+
+    @classmethod
+    def separate(
+        cls,
+        query: str,
+        key: str,
+        value: str | None = None,
+        *,
+        heads: int,
+        size: int,
+        key_heads: int | None = None,
+        value_size: int | None = None,
+        scaling: float | None = None,
+    ) -> "Layout":
+        """Projections of their own, by their names in the module, head after head.
+
+        Args:
+            query, key, value: names of linear maps.
+            heads: query heads.
+            size: features a head of q and k.
+            key_heads: of k and v, if several query heads share one (grouped queries).
+            value_size: features a head of v; default: ``size``.
+            scaling: default: 1 / √size.
+
+        >>> Layout.separate("wq", "wk", heads=4, size=8, key_heads=2).pairs[0][1]
+        Part(projection='wk', heads=2, size=8, stride=8, offset=0)
+        """
+        key_heads, value_size = key_heads or heads, value_size or size
+        pair = Part(query, heads, size, size), Part(key, key_heads, size, size)
+        values = () if value is None else (Part(value, key_heads, value_size, value_size),)
+        return cls(heads, size**-0.5 if scaling is None else scaling, (pair,), values)
+
+    @classmethod
+    def stacked(
+        cls, name: str, *, heads: int, size: int, key_heads: int | None = None, scaling: float | None = None
+    ) -> "Layout":
+        """One projection: all of q, then all of k, then all of v. The arguments are those of `separate`."""
+        key_heads = key_heads or heads
+        query = Part(name, heads, size, size)
+        key, value = (Part(name, key_heads, size, size, (heads + i * key_heads) * size) for i in (0, 1))
+        return cls(heads, size**-0.5 if scaling is None else scaling, ((query, key),), (value,))
+
+    @classmethod
+    def interleaved(cls, name: str, *, heads: int, size: int, scaling: float | None = None) -> "Layout":
+        """One projection: for each head its q, k, v. The arguments are those of `separate`."""
+        query, key, value = (Part(name, heads, size, 3 * size, i * size) for i in (0, 1, 2))
+        return cls(heads, size**-0.5 if scaling is None else scaling, ((query, key),), (value,))
 
     @property
     def parts(self) -> list[Part]:
         """All parts of queries and keys, in the order of their projections."""
         return sorted(part for pair in self.pairs for part in pair)
+
+    @property
+    def split(self) -> tuple[Part, ...]:
+        """The q, k and v of a fused projection; empty where they have projections of their own."""
+        parts = (*self.pairs[0], *self.values)
+        fused = self.values and len(self.pairs) == 1 and len({part.projection for part in parts}) == 1
+        return parts if fused else ()
+
+
+# By a user's class of attention modules: what makes the layout of such a module.
+Layouts = Mapping[type[nn.Module], Callable[[Any], Layout]]
 
 
 class _Row(NamedTuple):
@@ -88,38 +124,38 @@ def _apart(module: nn.Module, names: tuple[str, ...]) -> Layout:
     """Projections of their own; with fewer key heads than query heads, each key serves several (GQA)."""
     query, key = names
     heads = _heads(module)
-    size = _head_size(module, _width(module, query) // heads)
-    _expect(module, query, heads * size, f"{heads} heads of {size}")
-    key_heads = max(1, _width(module, key) // size)
-    _expect(module, key, key_heads * size, f"whole heads of {size}")
-    if heads % key_heads:
-        raise ValueError(
-            f"{type(module).__name__}.{key} has {key_heads} heads for {heads} query heads: expected a divisor."
-        )
-    pair = (Part(query, heads, size, size), Part(key, key_heads, size, size))
-    return Layout(heads, _scaling(module, size), (pair,))
+    size = _head_size(module, linear_map(module, query).features // heads)
+    key_heads = max(1, linear_map(module, key).features // size)
+    value = query.replace("query", "value").replace("q", "v")
+    value_size = None
+    if is_linear(getattr(module, value, None)):
+        value_size, rest = divmod(linear_map(module, value).features, key_heads)
+        value_size = None if rest else value_size
+    return Layout.separate(
+        query,
+        key,
+        None if value_size is None else value,
+        heads=heads,
+        size=size,
+        key_heads=key_heads,
+        value_size=value_size,
+        scaling=_scaling(module),
+    )
 
 
 def _stacked(module: nn.Module, names: tuple[str, ...]) -> Layout:
-    """All of q, then all of k, then all of v."""
     (name,) = names
     heads = _heads(module)
     key_heads = getattr(getattr(module, "config", None), "num_key_value_heads", None) or heads
-    size = _head_size(module, _width(module, name) // (heads + 2 * key_heads))
-    _expect(module, name, (heads + 2 * key_heads) * size, f"q, k, v of {heads}, {key_heads}, {key_heads} heads")
-    query = Part(name, heads, size, size)
-    key, value = (Part(name, key_heads, size, size, (heads + i * key_heads) * size) for i in (0, 1))
-    return Layout(heads, _scaling(module, size), ((query, key),), (query, key, value))
+    size = _head_size(module, linear_map(module, name).inputs // heads)
+    return Layout.stacked(name, heads=heads, size=size, key_heads=key_heads, scaling=_scaling(module))
 
 
 def _interleaved(module: nn.Module, names: tuple[str, ...]) -> Layout:
-    """For each head its q, k, v."""
     (name,) = names
     heads = _heads(module)
-    size = _head_size(module, _width(module, name) // (3 * heads))
-    _expect(module, name, 3 * heads * size, f"{heads} heads of q, k, v")
-    query, key, value = (Part(name, heads, size, 3 * size, i * size) for i in (0, 1, 2))
-    return Layout(heads, _scaling(module, size), ((query, key),), (query, key, value))
+    size = _head_size(module, linear_map(module, name).features // (3 * heads))
+    return Layout.interleaved(name, heads=heads, size=size, scaling=_scaling(module))
 
 
 def _latent(module: Any, names: tuple[str, ...]) -> Layout:
@@ -132,160 +168,116 @@ def _latent(module: Any, names: tuple[str, ...]) -> Layout:
         (Part(query, heads, content, stride), Part(key, heads, content, content + value)),
         (Part(query, heads, rotary, stride, content), Part(shared, 1, rotary, rotary, int(module.kv_lora_rank))),
     )
-    return Layout(heads, _scaling(module, stride), pairs)
+    scaling = _scaling(module)
+    values = (Part(key, heads, value, content + value, content),)
+    return Layout(heads, stride**-0.5 if scaling is None else scaling, pairs, values)
 
 
 # The names say enough where q and k have projections of their own. A fused one may be laid out in any way, so those
-# rows hold for the classes whose code was read (transformers 5).
+# rows hold for the classes whose code was read (transformers 5; CausalSelfAttention as in nanoGPT).
 _ROWS = (
     _Row(("q_proj", "k_proj"), _apart),
     _Row(("W_q", "W_k"), _apart),
     _Row(("query", "key"), _apart),
     _Row(("q", "k"), _apart),
-    _Row(("c_attn",), _stacked, ("GPT2Attention",)),
+    _Row(("wq", "wk"), _apart),
+    _Row(("to_q", "to_k"), _apart),
+    _Row(("c_attn",), _stacked, ("GPT2Attention", "CausalSelfAttention")),
     _Row(("qkv_proj",), _stacked, ("Phi3Attention",)),
     _Row(("query_key_value",), _interleaved, ("GPTNeoXAttention",)),
     _Row(("q_b_proj", "kv_b_proj", "kv_a_proj_with_mqa"), _latent, ("DeepseekV3Attention",)),
 )
+KNOWN_NAMES = ["/".join(row.projections) for row in _ROWS if not row.classes]
+KNOWN = ["/".join(row.projections) + "".join(f" of {name}" for name in row.classes) for row in _ROWS]
 
 
-def find_layout(module: nn.Module) -> Layout | None:
-    """The layout of an attention module, or None for a module that fits no row of the table."""
+def find_layout(module: nn.Module, layouts: Layouts | None = None) -> Layout | None:
+    """The layout of an attention module, or None for a module that fits neither the layouts given nor the table.
+
+    Raises:
+        ValueError: it fits, but not the sizes of the module's weights.
+    """
+    for kind, make in (layouts or {}).items():
+        if isinstance(module, kind):
+            _require_sizes(module, layout := make(module), whole=False)
+            return layout
+    layout_of_table = _find(module)
+    if layout_of_table is not None:
+        _require_sizes(module, layout_of_table, whole=True)
+    return layout_of_table
+
+
+def _find(module: nn.Module) -> Layout | None:
+    if isinstance(module, nn.MultiheadAttention):
+        known = module.in_proj_weight is not None
+        return Layout.stacked("in_proj", heads=module.num_heads, size=module.head_dim) if known else None
     row = _find_row(module)
     return row.build(module, row.projections) if row else None
 
 
-def fused_parts(module: nn.Module) -> tuple[Part, ...]:
-    """The q, k and v of a module's fused projection; empty if it has none, or one that the table does not know."""
-    row = _find_row(module)
-    return row.build(module, row.projections).split if row and row.classes else ()
-
-
 def _find_row(module: nn.Module) -> _Row | None:
     for row in _ROWS:
-        known = not row.classes or _class_name(module) in row.classes
+        known = not row.classes or class_name(module) in row.classes
         if known and all(is_linear(getattr(module, name, None)) for name in row.projections):
             return row
     return None
 
 
-def attention_layouts(model: nn.Module) -> dict[str, tuple[nn.Module, Layout]]:
-    """Every attention module of a model with its layout, by the module's name.
-
-    Raises:
-        ValueError: an attention module that QK-Clip cannot treat, by name and with the reason; or none at all.
-    """
-    sharded = {
-        inner
-        for module in model.modules()
-        if is_instance(module, "torch.distributed.fsdp", "FSDPModule")
-        for inner in module.modules()
-    }
-    found = {name or type(module).__name__: (module, find_layout(module)) for name, module in model.named_modules()}
-    layouts = {}
-    for name, (module, layout) in found.items():
-        inside = (other for other_name, (_, other) in found.items() if other_name.startswith(f"{name}."))
-        if layout is None and ("Attention" not in type(module).__name__ or any(inside)):
-            continue
-        if reason := _refusal(module, layout):
-            raise ValueError(f"{name} ({type(module).__name__}) {reason}")
-        assert layout is not None  # no layout is a reason
-        for part in layout.parts:
-            _require_whole_heads(f"{name}.{part.projection}", module.get_submodule(part.projection), sharded)
-        layouts[name] = module, layout
-    if not layouts:
-        raise ValueError(
-            f"{type(model).__name__} has no attention module: expected modules with a query and a key projection named "
-            f"{', '.join('/'.join(row.projections) for row in _ROWS if not row.classes)}."
-        )
-    return layouts
+def fused_parts(module: nn.Module, layouts: Layouts | None = None) -> tuple[Part, ...]:
+    """The q, k and v of a module's fused projection; empty if it has none, or one that is not known."""
+    row = _find_row(module)
+    given = isinstance(module, (nn.MultiheadAttention, *(layouts or {})))
+    layout = find_layout(module, layouts) if given or (row and row.classes) else None
+    return layout.split if layout else ()
 
 
-def _require_whole_heads(name: str, projection: Any, sharded: set[nn.Module]) -> None:
-    """Refuses weights of which a forward pass has a part only: then a rank sees some heads and has to scale others.
-
-    FSDP2 gathers them for each pass; tensor parallelism does not. By its placements: the second splits too.
-    """
-    if not is_instance(projection.weight, "torch.distributed.tensor", "DTensor"):
-        return
-    splits = sum(placement.is_shard() for placement in projection.weight.placements)
-    if splits > 1 or projection not in sharded:
-        raise ValueError(
-            f"{name} is split over ranks by tensor parallelism, so no rank sees all heads: expected weights that are "
-            "whole in a forward pass, as with DistributedDataParallel or fully_shard (FSDP2); use the optimizer "
-            "without QK-Clip."
-        )
-
-
-def _refusal(module: nn.Module, layout: Layout | None) -> str | None:
-    """Why the clip would not do to this module's logits what it says, or None."""
-    norms = [name for name, _ in module.named_children() if re.fullmatch(r"(q|k|qk|query|key)_?(layer_?)?norm", name)]
-    config = getattr(module, "config", None)
-    if norms:
-        return (
-            f"normalizes queries and keys ({', '.join(norms)}): scaling the weights before a norm changes no logit, so "
-            "there is nothing to clip; QK-norm already bounds the logits; use the optimizer without QK-Clip."
-        )
-    if getattr(config, "attn_logit_softcapping", None):
-        return "caps its logits (attn_logit_softcapping): they are bounded already; use the optimizer without QK-Clip."
-    if getattr(module, "sinks", None) is not None:
-        return "has attention sinks, logits without a query and a key, which no scaling of q and k reaches."
-    if hasattr(module, "has_relative_attention_bias"):
-        return "adds a position bias to its logits (T5), which no scaling of q and k reaches."
-    if getattr(config, "clip_qkv", None):
-        return "clamps q and k (clip_qkv): its logits do not scale with the weights."
-    if layout is None:
-        children = ", ".join(name for name, _ in module.named_children()) or "none"
-        known = ["/".join(row.projections) + "".join(f" of {name}" for name in row.classes) for row in _ROWS]
-        return (
-            f"makes its queries and keys in a way that is not known (its submodules: {children}): expected "
-            f"{', '.join(known)}."
-        )
-    return None
-
-
-def _class_name(module: nn.Module) -> str:
+def class_name(module: nn.Module) -> str:
     """The name of a module's class, under which fully_shard puts one of its own."""
     name = type(module).__name__
     return name.removeprefix("FSDP") if is_instance(module, "torch.distributed.fsdp", "FSDPModule") else name
 
 
+def _require_sizes(module: nn.Module, layout: Layout, *, whole: bool) -> None:
+    """Raises ValueError unless the parts are heads of their projections' features, and all of them if ``whole``."""
+    for query, key in layout.pairs:
+        if query.heads != layout.heads or layout.heads % key.heads or query.size != key.size:
+            raise ValueError(
+                f"{class_name(module)} pairs {query} with {key}: expected {layout.heads} query heads, a divisor of "
+                "that of key heads, and heads of one size."
+            )
+    for name in dict.fromkeys(part.projection for pair in layout.pairs for part in pair):
+        if not isinstance(module, nn.MultiheadAttention) and not is_linear(getattr(module, name, None)):
+            raise ValueError(
+                f"{class_name(module)} has no linear map {name!r}: expected the name of one in its layout."
+            )
+        parts = [part for part in (*layout.parts, *layout.values) if part.projection == name]
+        features = linear_map(module, name).features
+        last = max(part.offset + (part.heads - 1) * part.stride + part.size for part in parts)
+        if last > features or (whole and last != features):
+            heads = " and ".join(f"{part.heads} heads of {part.size}" for part in parts)
+            raise ValueError(f"{class_name(module)}.{name} has {features} output features: expected {last}, {heads}.")
+
+
 def _heads(module: nn.Module) -> int:
     config = getattr(module, "config", None)
-    for owner, name in [(config, "num_attention_heads"), *((module, n) for n in ("num_heads", "n_heads", "n_head"))]:
+    names = ("num_heads", "n_heads", "n_head", "heads")
+    for owner, name in [(config, "num_attention_heads"), *((module, name) for name in names)]:
         if isinstance(count := getattr(owner, name, None), int):
             return count
-    raise ValueError(f"{type(module).__name__} does not say how many heads it has: expected an attribute num_heads.")
+    raise ValueError(
+        f"{class_name(module)} does not say how many heads it has: expected an attribute {' or '.join(names)}, or a "
+        "layout of the class in layouts."
+    )
 
 
 def _head_size(module: nn.Module, default: int) -> int:
     return int(getattr(module, "head_dim", getattr(module, "head_size", default)))
 
 
-def _scaling(module: nn.Module, size: int) -> float:
-    if _class_name(module) == "GPTNeoSelfAttention":  # does not scale, and has no attribute that says so
+def _scaling(module: nn.Module) -> float | None:
+    if class_name(module) == "GPTNeoSelfAttention":  # does not scale, and has no attribute that says so
         return 1.0
-    scaling = getattr(module, "scaling", None)
-    return float(scaling) if isinstance(scaling, int | float) else size**-0.5
-
-
-def features_dim(projection: object) -> int:
-    """Along which dimension of a projection's weight its output features stand; a Conv1D's is ``[in, out]``."""
-    return 1 if is_conv1d(projection) else 0
-
-
-def _width(module: nn.Module, name: str) -> int:
-    """Output features of a projection."""
-    projection: Any = module.get_submodule(name)
-    if projection.weight.dim() != 2:
-        raise ValueError(
-            f"{type(module).__name__}.{name} has a weight of shape {tuple(projection.weight.shape)}: expected a "
-            "matrix; FullyShardedDataParallel (FSDP1) and ZeRO-3 take matrices apart, fully_shard (FSDP2) does not."
-        )
-    return int(projection.weight.shape[features_dim(projection)])
-
-
-def _expect(module: nn.Module, name: str, features: int, meaning: str) -> None:
-    width = _width(module, name)
-    if width != features:
-        raise ValueError(f"{type(module).__name__}.{name} has {width} output features: expected {features}, {meaning}.")
+    for name in ("scaling", "scale"):
+        if isinstance(scaling := getattr(module, name, None), int | float):
+            return float(scaling)
+    return None

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from hmpo_lib.optim.attention import attention_layouts
 from hmpo_lib.optim.capture import Record, forget, require_interface, set_interface, watch
-from hmpo_lib.optim.layouts import Part, attention_layouts, is_instance
+from hmpo_lib.optim.layouts import Layouts, Part
+from hmpo_lib.optim.linear_maps import is_instance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,14 +28,17 @@ class MaxLogitMonitor:
 
     Args:
         model: a model of transformers that calls its attention through AttentionInterface, with "sdpa" or "eager"; or
-            modules whose attention calls softmax or scaled_dot_product_attention. `layouts` has the table.
+            modules whose attention calls softmax or scaled_dot_product_attention, torch's MultiheadAttention too. The
+            table of those that are known is in `hmpo_lib.optim.layouts`.
         measure: "max_logit"; "norm_bound" for the bound, which needs no view of the logits; or "both".
+        layouts: where q and k are in a class of attention modules that the table does not know: the class -> a
+            function of the module that gives its `Layout`.
 
     Raises:
         ValueError: attention that is not known, cannot be seen, or whose logits q and k do not decide (QK-norm, …).
     """
 
-    def __init__(self, model: nn.Module, *, measure: Measure = "both") -> None:
+    def __init__(self, model: nn.Module, *, measure: Measure = "both", layouts: Layouts | None = None) -> None:
         if measure not in ("max_logit", "norm_bound", "both"):
             raise ValueError(f"measure is {measure!r}: expected 'max_logit', 'norm_bound' or 'both'.")
         self.measure = measure
@@ -41,17 +46,17 @@ class MaxLogitMonitor:
         self._hosts = list(_outermost(model))
         for host in self._hosts if sees_logits else ():
             require_interface(host)
-        self.attention = attention_layouts(model)
+        self.attention = attention_layouts(model, layouts)
         # A rotation leaves norms alone, but some rotary embeddings (YaRN's) also stretch.
         stretches: list[Any] = [getattr(module, "attention_scaling", 1.0) for module in model.modules()]
         self._stretch = max(stretches) ** 2
         self._records = {
-            name: Record(name, layout.heads, sees_logits=sees_logits, sees_norms=sees_norms)
+            name: Record(name, layout, sees_logits=sees_logits, sees_norms=sees_norms)
             for name, (_, layout) in self.attention.items()
         }
         inside = {module for host in self._hosts for module in host.modules()}
-        for name, (module, layout) in self.attention.items():
-            watch(module, self._records[name], layout.parts, softmax=sees_logits and module not in inside)
+        for name, (module, _) in self.attention.items():
+            watch(module, self._records[name], softmax=sees_logits and module not in inside)
         for host in self._hosts:
             set_interface(host)
 

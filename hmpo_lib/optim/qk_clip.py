@@ -11,15 +11,16 @@ The logits of that forward pass become γ S exactly. Those of the next one diffe
 in later layers the other inputs, have changed. With several ranks, S_max is the largest of all: they clip alike.
 """
 
-import dataclasses
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from hmpo_lib.optim.layouts import attention_layouts
+from hmpo_lib.optim.attention import attention_layouts
+from hmpo_lib.optim.clip_record import ClipRecord, history_of
+from hmpo_lib.optim.layouts import Layouts
+from hmpo_lib.optim.linear_maps import linear_map
 from hmpo_lib.optim.max_logits import MaxLogitMonitor, Trigger
 from hmpo_lib.optim.muon import MuonAdamW
 from hmpo_lib.optim.ranks import is_parallel, maximum_over_ranks, require_same_on_all_ranks
@@ -27,59 +28,6 @@ from hmpo_lib.optim.scaling import is_frozen, require_scalable, scale_logits
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-# `QKClip.history` drops its oldest records above either, so that a long run cannot fill the memory.
-KEPT_RECORDS = 10_000
-KEPT_BYTES = 32 * 2**20
-_BYTES_OF_A_RECORD = 2_000  # beside its numbers: Python's and torch's objects
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ClipRecord:
-    """What one step saw and did, on all ranks together. On the CPU.
-
-    Attributes:
-        step: the optimizer's step, from 0.
-        heads: each attention module's name and how many heads it has.
-        trigger: what was measured.
-        measured: ``[all heads]``, module by module; −inf where nothing was seen.
-        factors: ``[all heads]``, what the logits were multiplied by.
-    """
-
-    step: int
-    heads: dict[str, int]
-    trigger: Trigger
-    measured: Tensor
-    factors: Tensor
-
-    @property
-    def max_logits(self) -> dict[str, Tensor]:
-        """S_max of each module, ``[heads]``; empty if only the bound was measured."""
-        return self._by_module(self.measured) if self.trigger == "max_logit" else {}
-
-    @property
-    def norm_bounds(self) -> dict[str, Tensor]:
-        """The bound on |S| of each module, ``[heads]``, see `MaxLogitMonitor.norm_bounds`; empty if S_max triggers."""
-        return self._by_module(self.measured) if self.trigger == "norm_bound" else {}
-
-    @property
-    def gammas(self) -> dict[str, Tensor]:
-        """γ of each module, ``[heads]``: 1 where nothing was clipped."""
-        return self._by_module(self.factors)
-
-    @property
-    def heads_clipped(self) -> int:
-        """The number of heads with γ < 1."""
-        return int((self.factors < 1).sum())
-
-    def _by_module(self, flat: Tensor) -> dict[str, Tensor]:
-        return dict(zip(self.heads, flat.split(list(self.heads.values())), strict=True))
-
-
-def history_of(heads: dict[str, int]) -> deque[ClipRecord]:
-    """An empty history whose records, two float64 numbers a head at most, keep within `KEPT_BYTES`."""
-    size = 16 * sum(heads.values()) + _BYTES_OF_A_RECORD
-    return deque(maxlen=min(KEPT_RECORDS, 1 + KEPT_BYTES // size))
 
 
 def clip_factors(maxima: Tensor, threshold: float) -> Tensor:
@@ -109,6 +57,7 @@ class QKClip(torch.optim.Optimizer):
         trigger: "max_logit", or "norm_bound" to clip where a bound on the logits exceeds the threshold, which is far
             earlier; for models whose logits cannot be seen.
         every_n_steps: how often to look and clip. In between the forward passes cost nothing.
+        layouts: see `MaxLogitMonitor`.
         process_group: the ranks that hold the same heads; default: all.
 
     Raises:
@@ -133,6 +82,7 @@ class QKClip(torch.optim.Optimizer):
         *,
         trigger: Trigger = "max_logit",
         every_n_steps: int = 1,
+        layouts: Layouts | None = None,
         process_group: "ProcessGroup | None" = None,
     ) -> None:
         # Optimizer.__init__ is not called: groups, state and hooks are the wrapped optimizer's, by __getattr__.
@@ -142,14 +92,14 @@ class QKClip(torch.optim.Optimizer):
             raise ValueError(f"every_n_steps is {every_n_steps}: expected a whole number from 1.")
         if trigger not in ("max_logit", "norm_bound"):
             raise ValueError(f"trigger is {trigger!r}: expected 'max_logit' or 'norm_bound'.")
-        for name, (module, layout) in attention_layouts(model).items():
+        for name, (module, layout) in attention_layouts(model, layouts).items():
             require_scalable(name, module, layout)  # before the monitor changes the model
         self.optimizer = optimizer
         self.threshold = threshold
         self.trigger: Trigger = trigger
         self.every_n_steps = every_n_steps
         self.process_group = process_group
-        self.monitor = MaxLogitMonitor(model, measure=trigger)
+        self.monitor = MaxLogitMonitor(model, measure=trigger, layouts=layouts)
         self.steps = 0
         self._heads = {name: layout.heads for name, (_, layout) in self.monitor.attention.items()}
         self.history = history_of(self._heads)
@@ -212,7 +162,7 @@ class QKClip(torch.optim.Optimizer):
         """What was measured since the last step, ``[all heads]``, on all ranks together; None for no step at all."""
         seen, parts = self.monitor.seen(), []
         for name, (module, layout) in self.monitor.attention.items():
-            weight: Any = module.get_submodule(layout.pairs[0][0].projection).weight
+            weight = linear_map(module, layout.pairs[0][0].projection).weight
             dtype = torch.promote_types(weight.dtype, torch.float32)
             unseen = torch.full((layout.heads,), -torch.inf, device=weight.device)
             parts.append(seen.get(name, unseen).to(dtype=dtype))
@@ -296,7 +246,7 @@ class MuonClip(QKClip):
     Args:
         model: a model of transformers, or one with its blocks in an nn.ModuleList.
         lr: see `MuonAdamW`, which takes the ``options`` too: adamw_lr, adjust_lr_fn, weight_decay, momentum, …
-        threshold: of `QKClip`, as ``trigger`` and ``every_n_steps``.
+        threshold: of `QKClip`, as ``trigger``, ``every_n_steps``, ``layouts`` and ``process_group``.
     """
 
     def __init__(
@@ -307,7 +257,16 @@ class MuonClip(QKClip):
         threshold: float = 100.0,
         trigger: Trigger = "max_logit",
         every_n_steps: int = 1,
+        layouts: Layouts | None = None,
+        process_group: "ProcessGroup | None" = None,
         **options: Any,
     ) -> None:
-        optimizer = MuonAdamW(model, lr, **options)
-        super().__init__(optimizer, model, threshold, trigger=trigger, every_n_steps=every_n_steps)
+        super().__init__(
+            MuonAdamW(model, lr, layouts=layouts, **options),
+            model,
+            threshold,
+            trigger=trigger,
+            every_n_steps=every_n_steps,
+            layouts=layouts,
+            process_group=process_group,
+        )

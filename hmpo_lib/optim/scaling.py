@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hmpo_lib.optim.layouts import Layout, Part, features_dim, is_instance
+from hmpo_lib.optim.layouts import Layout, Part
+from hmpo_lib.optim.linear_maps import is_instance, linear_map
 
 
 @torch.no_grad()
@@ -47,7 +48,7 @@ def require_scalable(name: str, module: nn.Module, layout: Layout) -> None:
                 "which alone could scale the logits of single heads, is frozen: expected it trained, or all frozen."
             )
     for part in layout.parts:
-        grads = {tensor.requires_grad for tensor in _tensors(module, part)}
+        grads = {tensor.requires_grad for tensor in linear_map(module, part.projection).tensors}
         if len(grads) > 1:
             raise ValueError(
                 f"{name}.{part.projection} has a weight and a bias of which one is frozen: expected both trained or "
@@ -56,27 +57,20 @@ def require_scalable(name: str, module: nn.Module, layout: Layout) -> None:
 
 
 def _trainable(module: nn.Module, part: Part) -> bool:
-    return all(tensor.requires_grad for tensor in _tensors(module, part))
-
-
-def _tensors(module: nn.Module, part: Part) -> list[Tensor]:
-    projection: Any = module.get_submodule(part.projection)
-    return [tensor for tensor in (projection.weight, projection.bias) if tensor is not None]
+    return all(tensor.requires_grad for tensor in linear_map(module, part.projection).tensors)
 
 
 def _scale(module: nn.Module, part: Part, factors: Tensor) -> None:
-    projection = module.get_submodule(part.projection)
-    for tensor in _tensors(module, part):
-        dim = features_dim(projection) if tensor.dim() == 2 else 0
+    projection = linear_map(module, part.projection)
+    for tensor in projection.tensors:
         # One number a feature, not a view of the heads: so a shard that ends inside a head takes its slice.
-        rows = torch.ones(tensor.shape[dim], dtype=factors.dtype, device=tensor.device)
+        rows = torch.ones(projection.features, dtype=factors.dtype, device=tensor.device)
         part.blocks(rows).copy_(factors.to(tensor.device)[:, None].expand(-1, part.size))
-        shape = [1] * tensor.dim()
-        shape[dim] = -1
-        tensor.mul_(_beside(tensor, rows.view(shape)))
+        turned = tensor.dim() == 2 and not projection.features_last
+        tensor.mul_(replicated_beside(tensor, rows[:, None] if turned else rows))
 
 
-def _beside(tensor: Any, rows: Tensor) -> Tensor:
+def replicated_beside(tensor: Any, rows: Tensor) -> Tensor:
     """The rows as they can be multiplied into a tensor: whole on every rank if the tensor is spread over ranks."""
     if not is_instance(tensor, "torch.distributed.tensor", "DTensor"):
         return rows
