@@ -19,6 +19,8 @@ START := notebooks/00_start_here.ipynb
 
 # The processes of a test run fill the cores between them: one thread each. Nothing in a test may need the network.
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
+# As many processes as a quota allows, where there is one.
+PYTEST := $(BIN)/python -m hmpo_start pytest
 UV_VERSION := 0.13.9
 TORCH_VERSION := 2.13.0
 
@@ -36,9 +38,9 @@ oracles: $(ORACLES)  ## add the reference programs TRL and verl to .venv; their 
 
 # The notebook's directory listing starts at the repository, so that the reader finds hmpo_lib/ and data/ beside it.
 # PATH: `hmpo` works in a notebook's `!` line and in JupyterLab's terminal. Root must say so; without a screen there
-# is no browser to open, and the URL that JupyterLab prints is the way in.
+# is no browser to open, and the URL that JupyterLab prints is the way in. hmpo_start: how the kernels' threads wait.
 lab: $(READY)  ## open JupyterLab at the first notebook
-	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m jupyterlab \
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m hmpo_start jupyterlab \
 		--ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(START) \
 		$$(test "$$(id -u)" != 0 || echo --allow-root) \
 		$$(test "$$(uname)" != Linux || test -n "$$DISPLAY$$WAYLAND_DISPLAY" || echo --no-browser) \
@@ -51,11 +53,11 @@ lint: $(READY)  ## ruff (notebooks too) and mypy
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 
-unit: $(READY)  ## tests/ and the examples in hmpo_lib's docstrings
-	$(TEST_ENV) $(BIN)/python -m pytest -n auto tests hmpo_lib $(PYTEST_OPTIONS)
+unit: $(READY)  ## tests/ and the examples in docstrings
+	$(TEST_ENV) $(PYTEST) -n auto tests hmpo_lib hmpo_start.py $(PYTEST_OPTIONS)
 
 notebooks: $(READY)  ## run every notebook from top to bottom, in its fast mode
-	HMPO_FAST=1 $(TEST_ENV) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=180 \
+	HMPO_FAST=1 $(TEST_ENV) $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=180 \
 		-n auto --dist loadscope --maxprocesses=4 notebooks $(PYTEST_OPTIONS)
 
 benchmark: $(READY)  ## how fast is the RL loop, beside transformers, TRL (after `make oracles`) and the machine's floor?
