@@ -1,5 +1,7 @@
 """Log-probabilities and entropies, against one plain forward pass of transformers' own models, and their memory."""
 
+import itertools
+
 import pytest
 import torch
 import transformers as t
@@ -115,6 +117,38 @@ def test_values_and_gradients_are_those_of_one_plain_forward_pass(family):
 def test_a_model_that_changes_its_heads_logits_or_names_no_body_is_taken_whole(family):
     _, found = logprobs_module._body_and_head(make_model(family), torch.tensor([[3, 4]]))
     assert isinstance(found, torch.nn.Identity) == (family in TAKEN_WHOLE)
+
+
+@pytest.mark.parametrize("pass_cost", [0.0, 8.0, 64.0, 1e9])
+def test_no_other_split_into_passes_costs_less(pass_cost):
+    widths, counts = [39, 30, 29, 12, 3, 2], [1, 4, 7, 2, 30, 5]
+    least = {}
+    for cuts in itertools.product([False, True], repeat=len(widths) - 1):
+        sizes, cost = [], 0.0
+        for index, (width, count) in enumerate(zip(widths, counts, strict=True)):
+            if index == 0 or cuts[index - 1]:
+                sizes.append(0)
+                widest = width
+                cost += pass_cost
+            sizes[-1] += count
+            cost += count * widest
+        least[tuple(sizes)] = cost
+    found = tuple(logprobs_module._cheapest_split(widths, counts, pass_cost))
+    assert least[found] == min(least.values())
+    if pass_cost in (0.0, 1e9):
+        assert len(found) == (len(widths) if pass_cost == 0 else 1)
+
+
+def test_a_models_head_is_asked_for_once_and_again_where_it_is_another(monkeypatch):
+    model, rollout = make_model("qwen3"), make_rollout()
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(None))  # the whole model; the body alone is another module
+    for _ in range(3):
+        token_logprobs(model, rollout)
+    assert len(calls) == 1
+    model.set_output_embeddings(torch.nn.Linear(16, 13).double().eval())
+    torch.testing.assert_close(token_logprobs(model, rollout), plain_statistics(model, rollout, 1.0)[0])
+    assert len(calls) == 3  # the second by plain_statistics
 
 
 @pytest.mark.usefixtures("block_elements")

@@ -132,5 +132,5 @@ def make_optimizer(
         options: of `torch.optim.AdamW`, `MuonAdamW` or `MuonClip`.
     """
     if name == "adamw":
-        return torch.optim.AdamW(model.parameters(), learning_rate, **options)
+        return torch.optim.AdamW(model.parameters(), learning_rate, fused=True, **options)
     return {"muon": MuonAdamW, "muonclip": MuonClip}[name](model, learning_rate, **options)
