@@ -9,7 +9,7 @@ from hmpo_lib import METHODS, Objective
 
 from .parity import LONGEST, Batch, Case
 
-# How verl names the length weights. Its gspo and geo_mean ignore the setting: they are always means of completions.
+# How verl names the length weights. Its geo_mean ignores the setting: it is always a mean of completions.
 AGGREGATIONS = {
     "equal": "seq-mean-token-mean",
     "proportional": "token-mean",
@@ -56,5 +56,8 @@ VERL_CASES = {
         "vanilla", replace(METHODS["dr_grpo"].objective, ratio_cap=DUAL_CLIP, max_length=LONGEST + 56)
     ),
     "gspo": _case("gspo", replace(METHODS["gspo"].objective, ratio_cap=GSPO_CAP)),
+    "gspo, token-mean": _case(
+        "gspo", replace(METHODS["gspo"].objective, ratio_cap=GSPO_CAP, length_weight="proportional")
+    ),
     "geo_mean": _case("geo_mean", METHODS["gmpo"].objective),
 }
