@@ -24,7 +24,7 @@ PYTEST := $(BIN)/python -m hmpo_start pytest
 UV_VERSION := 0.13.9
 TORCH_VERSION := 2.13.0
 
-.PHONY: help install oracles lab test lint unit notebooks benchmark check lock
+.PHONY: help install oracles engines lab test lint unit notebooks benchmark check lock
 .DELETE_ON_ERROR:
 
 help:  ## print these lines
@@ -35,6 +35,9 @@ help:  ## print these lines
 install: $(READY)  ## make .venv with everything that the two locks pin (the others call it)
 
 oracles: $(ORACLES)  ## add the reference programs TRL and verl to .venv; their tests are skipped without
+
+engines: $(ORACLES)  ## tables of parity: TRL's trainer and verl's losses beside ours (docs/engines.md)
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n 0 tests/integrations/parity_table.py
 
 # The notebook's directory listing starts at the repository, so that the reader finds hmpo_lib/ and data/ beside it.
 # PATH: `hmpo` works in a notebook's `!` line and in JupyterLab's terminal. Root must say so; without a screen there
