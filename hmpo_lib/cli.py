@@ -63,7 +63,7 @@ def pretrain_command(out: Path, steps: int, seed: int) -> None:
 @click.option("--qk-clip-threshold", default=100.0, help="The largest attention logit that muonclip leaves alone.")
 @click.option("--monitor-logits", is_flag=True, help="Record the largest attention logit; muonclip always does.")
 @click.option("--kl-coefficient", default=0.0, help="Of a penalty on KL(new || ref), ref being the model at the start.")
-@click.option("--kl-estimator", default="k2", help="k1, k2 or k3.")
+@click.option("--kl-estimator", default="k2", help="k1, k2, k3 or k3_weighted.")
 @click.option("--seed", default=0, help="Of prompts, sampling and minibatches.")
 @click.option("--dtype", default="float32", help="Of the arithmetic: float32 or bfloat16; weights stay float32.")
 @click.option("--device", help="cpu, cuda, cuda:1, ...  [default: cpu]")

@@ -89,7 +89,7 @@ METHODS: dict[str, Method] = {
     "hmpo": Method(Objective(-1.0, "sequence", _HMPO_RANGE), "this project's subject"),
     "hmpo_token": Method(Objective(-1.0, "token", _GMPO_RANGE), "the public GMPO repository, July 2025"),
     "holder": Method(Objective(None, "sequence", (0.8, 1.2)), "arXiv 2605.12058, eq. 2", p_schedule=holder_schedule),
-    # The place of its clip, and the rule from clipped share to target, are our reading of the abstract.
+    # The place of its clip, and the rule from clipped share to target, are our reading of the abstract: we had no more.
     "pmpo": Method(Objective(None, "token", (0.8, 1.2)), "arXiv 2601.22521", p_schedule=PMPOSchedule((0.8, 1.2))),
     "pessimistic": Method(
         Objective(None, "sequence", _HMPO_RANGE), "an experiment of this project", p_schedule=pessimistic_schedule

@@ -1,4 +1,4 @@
-"""What a completion's token ratios say together: four numbers that are all called "the ratio", and how many are heard.
+"""What a completion's token ratios say together: four numbers that are all called "the ratio", and how many count.
 
 Also the Rényi divergence, which is what a power mean of the ratio measures in expectation over the old distribution.
 """

@@ -30,11 +30,12 @@ def pessimistic_schedule(progress: float, log_ratios: Tensor, completion_mask: T
 
 @dataclass(frozen=True)
 class PMPOSchedule:
-    """PMPO's p for each completion (arXiv 2601.22521): in [0, 1], so that as many tokens are heard as it aims at.
+    """PMPO's p for each completion (arXiv 2601.22521): in [0, 1], for a target of effective sample size.
 
     The paper's abstract says: the clipped share f of a completion sets a target for the effective sample size of its
-    escort weights, and p is solved for it; p = 1 for reliable completions, p → 0 for unstable ones. The rule between is
-    our reading, the straight one: target = (1 − f) · ESS(p = 1) + f · n, of the ratios as heard, after the token clip.
+    escort weights, and p is solved for it; p = 1 for reliable completions, p → 0 for unstable ones. We had the abstract
+    only. The rule between is our reading, the straight one: target = (1 − f) · ESS(p = 1) + f · n, of the ratios after
+    the token clip.
 
     Args:
         clip_range: (lo, hi); a token counts as clipped when its ratio is outside, on the side that its advantage clips.
@@ -54,16 +55,16 @@ class PMPOSchedule:
         d = torch.where(mask, log_ratios, torch.zeros_like(log_ratios))
         sign = advantages.sign().unsqueeze(1)
         n = mask.sum(dim=1).clamp(min=1)
-        heard = torch.where(sign > 0, d.clamp(max=hi), torch.where(sign < 0, d.clamp(min=lo), d))
-        clipped = (heard != d).sum(dim=1) / n
-        target = (1 - clipped) * effective_sample_size(heard, mask) + clipped * n
+        clipped = torch.where(sign > 0, d.clamp(max=hi), torch.where(sign < 0, d.clamp(min=lo), d))
+        share = (clipped != d).sum(dim=1) / n
+        target = (1 - share) * effective_sample_size(clipped, mask) + share * n
         low, high = torch.zeros_like(target), torch.ones_like(target)
         for _ in range(_HALVINGS):  # for p >= 0 the effective sample size falls with p
             middle = (low + high) / 2
-            enough = effective_sample_size(middle.unsqueeze(1) * heard, mask) >= target
+            enough = effective_sample_size(middle.unsqueeze(1) * clipped, mask) >= target
             low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
-        # Where all ratios are equal, every p hears all alike, and rounding must not decide.
-        return torch.where(clipped == 0, torch.ones_like(low), torch.where(clipped == 1, torch.zeros_like(low), low))
+        # Where all ratios are equal, every p weighs all alike, and rounding must not decide.
+        return torch.where(share == 0, torch.ones_like(low), torch.where(share == 1, torch.zeros_like(low), low))
 
 
 class LearnableExponent(torch.nn.Module):

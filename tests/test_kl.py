@@ -34,7 +34,7 @@ def expectation(new, ref, estimator):
     return (logprobs.exp().detach() * torch.stack(outcomes)).sum()
 
 
-@pytest.mark.parametrize("estimator", ["k1", "k3"])
+@pytest.mark.parametrize("estimator", ["k1", "k3", "k3_weighted"])
 def test_k1_and_k3_are_unbiased_for_kl_new_ref(policies, estimator):
     new, ref = policies
     exact = kl(new.log_softmax(0), ref)
@@ -83,6 +83,42 @@ def test_k3_as_a_loss_has_the_gradient_of_the_reverse_kl_ref_new(policies):
     assert not torch.allclose(found, gradient(kl(new.log_softmax(0), ref), new), rtol=0.05)
 
 
+def test_k3_times_the_ratio_has_the_gradient_of_kl_new_ref(policies):
+    new, ref = policies
+    found = gradient(expectation(new, ref, "k3_weighted"), new)
+    torch.testing.assert_close(found, gradient(kl(new.log_softmax(0), ref), new))
+    assert not torch.allclose(found, gradient(expectation(new, ref, "k3"), new), rtol=0.05)
+
+
+def test_both_k3s_have_the_gradients_that_an_enumeration_elsewhere_gave():
+    new = torch.tensor([0.2, 0.0, -0.1], dtype=DOUBLE, requires_grad=True)
+    ref = torch.zeros(3, dtype=DOUBLE).log_softmax(0)
+    weighted = gradient(expectation(new, ref, "k3_weighted"), new)
+    assert weighted.tolist() == pytest.approx([0.058918, -0.015736, -0.043182], abs=1e-6)
+    alone = gradient(expectation(new, ref, "k3"), new)
+    assert alone.tolist() == pytest.approx([0.05736, -0.01346, -0.0439], abs=1e-5)
+
+
+def test_k3_times_the_ratio_is_right_off_policy_too_and_the_others_are_not(policies):
+    new, ref = policies
+    old = torch.tensor([-1.0, 1.2, -0.5, 0.5, 0.9], dtype=DOUBLE).log_softmax(0)
+
+    def off_policy(estimator):
+        """As `expectation`, of samples of old."""
+        rows = new.log_softmax(0)[:, None], ref[:, None]
+        each = [
+            kl_penalty(*(row[[x]] for row in rows), torch.ones(1, 1), estimator=estimator, old_logprobs=old[[x]][None])
+            for x in range(len(new))
+        ]
+        return (old.exp() * torch.stack(each)).sum()
+
+    exact = kl(new.log_softmax(0), ref)
+    torch.testing.assert_close(off_policy("k3_weighted"), exact)
+    torch.testing.assert_close(gradient(off_policy("k3_weighted"), new), gradient(exact, new))
+    for estimator in ("k1", "k2", "k3"):
+        assert abs(off_policy(estimator) - exact) > 0.01
+
+
 def test_k3_is_never_negative_and_k1_may_be():
     x = torch.linspace(-3, 3, 13, dtype=DOUBLE)[:, None]
     zero, mask = torch.zeros(1, 1, dtype=DOUBLE), torch.ones(1, 1)
@@ -91,7 +127,7 @@ def test_k3_is_never_negative_and_k1_may_be():
     assert kl_penalty(x[[0]], zero, mask, estimator="k1").item() == -3
 
 
-@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3", "k3_weighted"])
 def test_the_mask_hides_everything_and_the_reference_gets_no_gradient(estimator):
     logprobs = torch.tensor([[-1.0, -2.0, math.nan], [-0.5, -math.inf, 7.0]], dtype=DOUBLE, requires_grad=True)
     ref = torch.tensor([[-1.5, -1.0, math.inf], [-0.7, math.nan, 0.0]], dtype=DOUBLE, requires_grad=True)
@@ -129,5 +165,7 @@ def test_bad_input_is_refused_with_what_was_got():
         kl_penalty(x, x, x + 1, estimator="k4")
     with pytest.raises(ValueError, match=r"ref_logprobs \(2, 2\)"):
         kl_penalty(x, x[:, :2], x + 1, estimator="k1")
+    with pytest.raises(ValueError, match=r"old_logprobs \(2, 2\)"):
+        kl_penalty(x, x, x + 1, estimator="k3_weighted", old_logprobs=x[:, :2])
     with pytest.raises(ValueError, match="no true entry"):
         kl_penalty(x, x, x, estimator="k1")

@@ -237,8 +237,8 @@ def test_each_estimator_of_the_kl_penalty_is_the_one_that_is_asked_for():
     def last(**changes):
         return run(rollouts=2, minibatches=2, learning_rate=1e-3, kl_coefficient=1.0, **changes)[-1].metrics["loss"]
 
-    losses = [last(kl_estimator=estimator) for estimator in ("k1", "k2", "k3")]
-    assert len({round(loss, 6) for loss in losses}) == 3
+    losses = [last(kl_estimator=estimator) for estimator in ("k1", "k2", "k3", "k3_weighted")]
+    assert len({round(loss, 6) for loss in losses}) == 4
     assert last() == losses[1]  # k2 is the default
 
 

@@ -33,7 +33,8 @@ class FineTuneConfig:
         temperature: divides the logits, in sampling and in every log-probability.
         max_gradient_norm: the gradient is scaled down to this Euclidean norm; ``math.inf`` for no limit.
         kl_coefficient: of a penalty on KL(new ‖ ref), nats, with the model as it was at the start for the reference.
-        kl_estimator: of `kl_penalty`; k2 has the gradient of KL(new ‖ ref) on-policy, k1 has none.
+        kl_estimator: of `kl_penalty`; k2 has the gradient of KL(new ‖ ref) on-policy, k3_weighted off-policy too, k1
+            has none.
         seed: of prompts, sampling and minibatches.
         optimizer: "adamw"; "muon" for the matrices inside the blocks and AdamW for the rest (see `MuonAdamW`);
             "muonclip", the same with QK-Clip. None of them decays weights.

@@ -276,6 +276,7 @@ def _surrogate_loss(state: TrainingState, part: Rollout, advantages: Tensor, con
             ref_logprobs,
             mask,
             estimator=config.kl_estimator,
+            old_logprobs=part.logprobs,
             length_weight=objective.length_weight,
             max_length=objective.max_length,
         )
