@@ -11,6 +11,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+import hmpo_lib
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "hmpo_lib"
 
@@ -78,6 +80,21 @@ def test_lock_pins_a_version_that_pyproject_allows(requirement):
     for pin in found:
         (specifier,) = pin.specifier
         assert specifier.version in requirement.specifier, f"{pin} is not {requirement}: run make lock"
+
+
+# --- the package -----------------------------------------------------------------------------------------------------
+
+
+def test_the_version_is_written_once_and_the_citation_has_it():
+    assert PYPROJECT["project"]["dynamic"] == ["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == hmpo_lib.__version__
+
+
+def test_types_are_marked_as_such_and_every_exported_name_is_there():
+    assert (PACKAGE / "py.typed").is_file()
+    assert [name for name in hmpo_lib.__all__ if not hasattr(hmpo_lib, name)] == []
+    assert hmpo_lib.__all__ == sorted(hmpo_lib.__all__, key=lambda name: (not name.isupper(), name))
 
 
 # --- imports ---------------------------------------------------------------------------------------------------------
