@@ -10,6 +10,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points, version
 from typing import Any
 
 import torch
@@ -87,13 +88,11 @@ def register(name: str, objective: Objective | Method) -> None:
     Raises:
         ValueError: the name is taken.
     """
-    from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY, register_policy_loss
-
     full = PREFIX + name
-    if full in POLICY_LOSS_REGISTRY:
+    if full in _core_algos().POLICY_LOSS_REGISTRY:
         raise ValueError(f"{full} is registered already: expected a name of its own.")
     method = Method(objective) if isinstance(objective, Objective) else objective
-    register_policy_loss(full)(policy_loss_of(full, method))
+    _core_algos().register_policy_loss(full)(policy_loss_of(full, method))
 
 
 def _refuse(name: str, method: Method, config: Any) -> None:
@@ -167,32 +166,29 @@ def check() -> str:
 
     Raises:
         RuntimeError: none; with the reason.
+        ImportError: verl is not there, or what verl was silent about.
     """
-    from importlib.metadata import entry_points
-
-    import verl
-    from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
-
-    registered = [name for name in POLICY_LOSS_REGISTRY if name.startswith(PREFIX)]
+    registry = _core_algos().POLICY_LOSS_REGISTRY
+    registered = [name for name in registry if name.startswith(PREFIX)]
     if registered:
-        return f"verl {verl.__version__} knows {', '.join(registered)}"
+        return f"verl {version('verl')} knows {', '.join(registered)}"
     points = [point for point in entry_points(group="verl.plugins") if point.value == "hmpo_lib.integrations.verl"]
     if not points:
         raise RuntimeError("no entry point: hmpo-lib is not installed beside verl; run pip install 'hmpo-lib[verl]'.")
-    points[0].load()  # raises what verl was silent about
+    points[0].load()
     raise RuntimeError("verl passed the plug-in over: expected VERL_USE_EXTERNAL_PLUGINS unset, 'auto' or with 'hmpo'.")
 
 
-def _register_all() -> None:
+def _core_algos() -> Any:
+    """verl's module of losses, or an error that names the extra."""
     try:
-        from verl.trainer.ppo.core_algos import register_policy_loss
+        from verl.trainer.ppo import core_algos
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"hmpo_lib.integrations.verl needs verl ({error}): install the extra, pip install 'hmpo-lib[verl]'.",
             name=error.name,
         ) from error
-    for name, method in METHODS.items():
-        register_policy_loss(PREFIX + name)(policy_loss_of(PREFIX + name, method))
+    return core_algos
 
 
 if __name__ == "__main__":
@@ -201,4 +197,5 @@ if __name__ == "__main__":
     except (ImportError, RuntimeError) as error:
         sys.exit(f"error: {error}")
 else:
-    _register_all()
+    for _name, _method in METHODS.items():
+        _core_algos().register_policy_loss(PREFIX + _name)(policy_loss_of(PREFIX + _name, _method))

@@ -32,6 +32,14 @@ def test_a_missing_engine_is_named_with_its_extra(module, says):
     assert says in found.stderr
 
 
+def test_verls_self_test_without_verl_names_the_extra():
+    program = "import runpy, sys; sys.modules['verl'] = None\n"
+    program += "runpy.run_module('hmpo_lib.integrations.verl', run_name='__main__')"
+    found = python(program)
+    assert found.returncode == 1
+    assert "error: hmpo_lib.integrations.verl needs verl" in found.stderr
+
+
 def test_a_trl_without_the_hook_is_named_with_its_version():
     pytest.importorskip("trl", reason="needs TRL: run `make oracles`", exc_type=ImportError)
     found = python("import trl; del trl.GRPOTrainer._compute_loss; import hmpo_lib.integrations.trl")

@@ -263,3 +263,21 @@ def test_the_command_says_why_the_plug_in_is_not_there(monkeypatch):
     run = subprocess.run([sys.executable, "-m", "hmpo_lib.integrations.verl"], capture_output=True, text=True)
     assert run.returncode == 1
     assert "VERL_USE_EXTERNAL_PLUGINS" in run.stderr
+
+
+def test_a_module_that_verl_is_told_to_import_registers_an_objective_of_ones_own(tmp_path, monkeypatch):
+    own = "from hmpo_lib import Objective\nfrom hmpo_lib.integrations.verl import register\n"
+    own += 'register("mine", Objective(-0.5, "sequence", (0.9, 1.1)))\n'
+    (tmp_path / "my_losses.py").write_text(own, encoding="utf-8")
+    monkeypatch.setenv("VERL_USE_EXTERNAL_MODULES", "my_losses")
+    monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
+    program = "from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY; print(*POLICY_LOSS_REGISTRY)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert {"power_mean_mine", "power_mean_hmpo"} <= set(run.stdout.split()), run.stderr
+
+
+def test_a_name_that_is_taken_is_refused():
+    from hmpo_lib.integrations.verl import register
+
+    with pytest.raises(ValueError, match="power_mean_hmpo is registered already"):
+        register("hmpo", Objective(-1.0))
