@@ -180,7 +180,9 @@ def test_a_module_runs_as_with_python_m_and_its_children_inherit_the_settings(tm
         "print(json.dumps([sys.argv[1:], seen]))\n",
         encoding="utf-8",
     )
-    arguments, seen = json.loads(run("-m", "hmpo_start", "child", "--port", "9", PYTHONPATH=f"{ROOT}:{tmp_path}"))
+    arguments, seen = json.loads(
+        run("-m", "hmpo_start", "child", "--port", "9", PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}")
+    )
     assert arguments == ["--port", "9"]
     assert {name: seen[name] for name in hmpo_start.WAITING} == hmpo_start.WAITING
 
