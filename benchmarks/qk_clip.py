@@ -48,6 +48,8 @@ def main(rounds: int, name: str) -> None:
         "every step, all clipped": {"threshold": 1e-3},
         "every 10 steps": {"threshold": 100.0, "every_n_steps": 10},
     }
+    if name == "muon":
+        settings["no clip, head by head"] = None
     base = load_base_model()[0]
     order = random.Random(0)
     print(
@@ -60,7 +62,10 @@ def main(rounds: int, name: str) -> None:
                 pair = []
                 for watched in (False, True):
                     model = copy.deepcopy(base)
-                    inner = MuonAdamW(model, 1e-5) if name == "muon" else torch.optim.AdamW(model.parameters(), lr=1e-5)
+                    if name == "muon":
+                        inner = MuonAdamW(model, 1e-5, per_head=watched and setting.endswith("head by head"))
+                    else:
+                        inner = torch.optim.AdamW(model.parameters(), lr=1e-5)
                     clip = watched and options is not None
                     pair.append((model, QKClip(inner, model, **options) if clip else inner))  # type: ignore[arg-type]
                 ratios, plain = [], []

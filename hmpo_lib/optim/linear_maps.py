@@ -15,7 +15,7 @@ def is_instance(thing: object, module: str, name: str) -> bool:
     False
     """
     loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(thing, getattr(loaded, name))
+    return loaded is not None and isinstance(thing, getattr(loaded, name, ()))
 
 
 def is_linear(module: object) -> bool:
