@@ -40,6 +40,11 @@ def published_cell(name: str, learning_rate: float = 1e-4) -> Cell:
     return Cell(exponents, objective.clip, objective.clip_range, learning_rate)
 
 
+def lagging(exponents: Exponents, *, policy_lag: int = 4, rollouts: int = 24) -> Cell:
+    """No clip, every answer used in one step, sampled by the policy as it was some rollouts of four steps ago."""
+    return Cell(exponents, minibatches=4, policy_lag=policy_lag, rollouts=rollouts)
+
+
 def design_runs() -> list[Run]:
     """Half of all combinations of seven factors, such that no main effect is mixed up with that of two others together.
 
@@ -96,12 +101,13 @@ FAMILIES: dict[str, list[Run]] = {
     "token_clip": _cross([Cell(e, "token", ORDINARY) for e in (GEOMETRIC, FIXED[1], OPTIMISTIC)], SEEDS),
     "design": design_runs()[:36],
     "token_clip_more": _cross([Cell(e, "token", ORDINARY) for e in (FIXED[3], PESSIMISTIC)], SEEDS),
-    "design_block": design_runs()[36:72],
+    "lag": _cross([lagging(exponents) for exponents in FIXED[1:4]], SEEDS),
     "halves": _cross([Cell(Exponents(*pair)) for pair in HALVES[:2]], SEEDS),
     "on_policy": _cross([Cell(exponents, minibatches=1) for exponents in FIVE], SEEDS[:3]),
-    "lag": _cross([Cell(exponents, minibatches=4, policy_lag=4, rollouts=24) for exponents in FIVE], SEEDS),
+    "lag_more": _cross([lagging(exponents) for exponents in (PESSIMISTIC, OPTIMISTIC)], SEEDS),
     "twins": _cross([Cell(GEOMETRIC), Cell(GEOMETRIC, twin=True)], TWIN_SEEDS),
     "halves_again": _cross([Cell(Exponents(*pair)) for pair in HALVES[2:]], SEEDS),
+    "design_block": design_runs()[36:72],
     "published": _cross([published_cell(name) for name in PUBLISHED], SEEDS),
     "token_clip_far": _cross([Cell(exponents, "token", ORDINARY) for exponents in (FIXED[0], FIXED[4])], SEEDS),
     "in_the_head": _cross([Cell(exponents, task="in_the_head") for exponents in FIVE], SEEDS),
@@ -131,7 +137,7 @@ FAMILIES: dict[str, list[Run]] = {
     "twins_clipped": _cross(
         [Cell(GEOMETRIC, "token", ORDINARY), Cell(GEOMETRIC, "token", ORDINARY, twin=True)], TWIN_SEEDS
     ),
-    "longer_lag": _cross([Cell(exponents, minibatches=4, policy_lag=16, rollouts=32) for exponents in FIVE], FEW_SEEDS),
+    "longer_lag": _cross([lagging(exponents, policy_lag=16, rollouts=32) for exponents in FIVE], FEW_SEEDS),
 }
 
 
@@ -188,7 +194,11 @@ COMPARISONS: dict[str, list[Comparison]] = {
         ),
         Comparison("−sign A without a clip − 0, tokens clipped", Cell(PESSIMISTIC), Cell(GEOMETRIC, "token", ORDINARY)),
     ],
-    **{family: _against_geometric(_cells(family), FIVE) for family in ("in_the_head", "muon", "lag")},
+    **{family: _against_geometric(_cells(family), FIVE) for family in ("in_the_head", "muon")},
+    "lag": [
+        *_against_geometric(lagging, FIXED[1:4:2], more=False),
+        Comparison("1 − −1", lagging(FIXED[3]), lagging(FIXED[1])),
+    ],
     "on_policy": _against_geometric(_cells("on_policy"), FIVE, more=False),
 }
 
