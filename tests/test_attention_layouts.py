@@ -287,6 +287,20 @@ class FusedAttention(nn.Module):
         self.num_heads, self.qkv = 2, nn.Linear(8, 24)
 
 
+class Adapted(nn.Module):
+    """A projection as PEFT leaves it."""
+
+    def __init__(self, base_layer):
+        super().__init__()
+        self.base_layer, self.lora_A = base_layer, nn.Linear(12, 2)
+
+
+class AdaptedAttention(DiffusionAttention):
+    def __init__(self):
+        super().__init__()
+        self.to_q = Adapted(self.to_q)
+
+
 def shared_keys_in_nanogpt():
     module = CausalSelfAttention(flash=True)
     module.c_attn = nn.Linear(12, 20)
@@ -298,6 +312,7 @@ def shared_keys_in_nanogpt():
     [
         (NormedAttention, r"0 \(NormedAttention\) normalizes queries and keys \(norm_q\)"),
         (ForeignKeysAttention, r"0 \(ForeignKeysAttention\) projects other keys beside its own \(add_k_proj\)"),
+        (AdaptedAttention, r"0 \(AdaptedAttention\) has adapters on to_q \(PEFT\)"),
         (FusedAttention, r"0 \(FusedAttention\) makes its queries and keys in a way that is not known .*qkv"),
         (shared_keys_in_nanogpt, "CausalSelfAttention.c_attn has 20 output features: expected 36"),
     ],

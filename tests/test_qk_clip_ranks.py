@@ -78,6 +78,12 @@ def test_weights_that_are_cut_inside_a_head_move_as_whole_ones(family, ranks):
     assert largest_difference(first, expected) < 1e-12
 
 
+def test_it_does_not_matter_whether_the_model_is_sharded_before_or_after(ranks):
+    first, second = (rank["sharded later"] for rank in ranks)
+    assert largest_difference(first, second) == 0
+    assert largest_difference(first, ranks[0]["sharded llama"]) < 1e-12
+
+
 @pytest.mark.parametrize("family", SHARDED)
 def test_muon_moves_matrices_that_no_rank_holds_as_whole_ones(family, ranks):
     first, second = (rank[f"muon {family}"] for rank in ranks)

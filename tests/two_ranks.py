@@ -101,6 +101,15 @@ def sharded(family: str, rank: int, make: Callable[[nn.Module], QKClip]) -> dict
     return trained(model, make(model), rank)
 
 
+def sharded_later(rank: int) -> dict:
+    """FSDP2 as accelerate does it: after the optimizer and the clip, with new parameters in the optimizer's groups."""
+    model = with_random_weights(SHARDED["llama"]())
+    optimizer = make_clip(model)
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    optimizer.param_groups[0]["params"] = list(model.parameters())
+    return trained(model, optimizer, rank)
+
+
 def seen_by_one(rank: int) -> dict:
     """Rank 1 has no forward pass."""
     model = tiny_model("llama")
@@ -160,6 +169,7 @@ def main(rank: int, folder: Path) -> None:
     results |= {f"sharded {family}": sharded(family, rank, make_clip) for family in SHARDED}
     results |= {f"muon {family}": sharded(family, rank, make_muon_clip) for family in SHARDED}
     results["each for itself"] = each_for_itself(rank)
+    results["sharded later"] = sharded_later(rank)
     results["seen by one"] = seen_by_one(rank)
     results["failures"] = failures(rank)
     torch.save(results, folder / f"rank{rank}")

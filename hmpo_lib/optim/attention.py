@@ -94,6 +94,12 @@ def _refusal(module: nn.Module, layout: Layout | None) -> str | None:
             return "has keys or values of another width (kdim, vdim): expected in_proj_weight, with q, k and v in one."
         if module.bias_k is not None or module.add_zero_attn:
             return "adds a key of its own (add_bias_kv, add_zero_attn), which the scaling would not reach."
+    adapted = [name for name, child in module.named_children() if hasattr(child, "base_layer")]
+    if layout is None and adapted:
+        return (
+            f"has adapters on {', '.join(adapted)} (PEFT), beside frozen weights, so that scaling either alone would "
+            "not scale a logit: expected plain projections; merge the adapters, or use the optimizer without QK-Clip."
+        )
     if layout is None:
         children = ", ".join(name for name, _ in module.named_children()) or "none"
         return (
