@@ -21,8 +21,8 @@ def exists(reference: str) -> bool:
     if "::" in reference:
         path, _, name = reference.partition("::")
         return re.search(rf"^def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE) is not None
-    number, _, cell_id = reference.partition("#")
-    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    page, _, cell_id = reference.partition("#")
+    (path,) = (ROOT / "notebooks").glob(f"{page}.ipynb" if page.startswith("deeper/") else f"{page}_*.ipynb")
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return any(cell["id"] == cell_id and cell["cell_type"] == "code" for cell in cells)
 

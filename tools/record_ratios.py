@@ -12,15 +12,25 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from hmpo_lib import group_advantages
-from hmpo_lib.lm import FineTuneConfig, StepRecord, fine_tune, load_base_model, sample_completions, token_logprobs
-from hmpo_lib.lm.tasks import reward_correct, sample_prompts
+from hmpo_lib.lm import (
+    FineTuneConfig,
+    StepRecord,
+    fine_tune,
+    load_base_model,
+    reward_correct,
+    sample_completions,
+    token_logprobs,
+)
+from hmpo_lib.lm.tasks import sample_prompts
 
 SEEDS = range(4)
 STAGES = (0, 40)  # rollouts learned from before the policy is recorded; further apart than the longest staleness
 STALENESS = (0, 1, 2, 4, 8, 16)  # optimizer steps since sampling
 METHOD, MINIBATCHES = "hmpo", 4  # all else is FineTuneConfig's default
+LONGEST_PROMPT = 15  # characters of "10+11+12+13+14="
 PROMPT_SEED = 1000  # added to the seed: the recorded prompts and tokens are drawn apart from the training's
 RECORDED = Path(__file__).resolve().parent.parent / "data" / "results" / "recorded_ratios.safetensors"
 
@@ -56,6 +66,9 @@ def record_run(seed: int) -> list[dict[str, Tensor]]:
         parts.append(
             {
                 "log_ratios": torch.stack(log_ratios, dim=1).half(),
+                "old_logprobs": rollout.logprobs[rollout.completion_mask].half(),
+                "characters": characters_of(rollout.completion_ids[rollout.completion_mask], tokenizer),
+                "prompts": torch.tensor([[*prompt.ljust(LONGEST_PROMPT, "\0").encode()] for prompt in repeated]).byte(),
                 "lengths": rollout.completion_mask.sum(dim=1).to(torch.uint8),
                 "rewards": rewards.to(torch.uint8),
                 "advantages": group_advantages(rewards, config.group_size),
@@ -64,6 +77,13 @@ def record_run(seed: int) -> list[dict[str, Tensor]]:
             }
         )
     return parts
+
+
+def characters_of(ids: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """The ASCII code of each token, which is a character here; 0 for an answer's end, 1 for another special one."""
+    texts = tokenizer.convert_ids_to_tokens(ids.tolist())
+    codes = [0 if text == tokenizer.eos_token else ord(text) if len(text) == 1 else 1 for text in texts]
+    return torch.tensor(codes, dtype=torch.uint8)
 
 
 def take(steps: Iterator[StepRecord], count: int) -> int:

@@ -8,6 +8,7 @@ from hmpo_lib.teach.live import LiveRun, fast_mode, sized
 from hmpo_lib.teach.panels import Panel, Still, p_label, p_slider, slider
 from hmpo_lib.teach.plotting import MEAN_STYLES, Canvas, label_ticks, tidy_axes
 from hmpo_lib.teach.predictions import predict
+from hmpo_lib.teach.shared.recorded_ratios import load_recorded_ratios
 from hmpo_lib.teach.tokens import draw_tokens, shaded_tokens, stacked
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "draw_tokens",
     "fast_mode",
     "label_ticks",
+    "load_recorded_ratios",
     "p_label",
     "p_slider",
     "predict",

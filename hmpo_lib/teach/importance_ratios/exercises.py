@@ -1,4 +1,4 @@
-"""Exercises of notebook 03: from a completion's geometric ratio to its product, and how many weights are heard."""
+"""Exercises of notebook 03: from a completion's geometric ratio to its product, and its harmonic ratio."""
 
 # Without types, as the reader sees them in the stubs:
 # mypy: allow-untyped-defs
@@ -55,40 +55,36 @@ def product_ratios(geometric, mask):
     return geometric ** mask.sum(dim=1)
 
 
+D = numbers([0.3, -0.5, 0.0, 0.9, 0.0], [0.1, -2.0, 0.2, 0.0, 0.0], [-0.2, 0.0, 0.0, 0.0, 0.0])
+
+
 @exercise(
-    probes=[
-        (numbers(1.0, 1.0, 1.0, 1.0),),
-        (numbers(0.0, 0.5, -1.0),),
-        (numbers(800.0, 799.0, 798.0, 790.0),),
-        (numbers(-900.0, -900.5, -901.0),),
-    ],
+    probes=[(D, completions(4, 3, 1)), (D / 10, completions(4, 3, 1)), (-D, completions(4, 3, 1))],
     mistakes={
-        "Those are the weights as they are given: logarithms. Turn them into weights that sum to 1 first.": (
-            lambda log_weights: log_weights.sum() ** 2 / (log_weights**2).sum()
+        "The padded places count here, as tokens of ratio 1. Multiply by the mask before you sum, and divide by the "
+        "number of tokens of each row.": lambda d, mask: mask.shape[1] / (-d).exp().sum(dim=1),
+        "The padded places are left out of the sum, but still counted: the number of tokens is `mask.sum(dim=1)`.": (
+            lambda d, mask: mask.shape[1] / ((-d).exp() * mask).sum(dim=1)
         ),
-        "That is 1 whatever the weights are, since they sum to 1. Square each weight first, then sum.": (
-            lambda log_weights: 1 / torch.softmax(log_weights, dim=0).sum() ** 2
+        "That is the arithmetic mean. The harmonic one averages the reciprocals, exp(−d), and inverts the average.": (
+            lambda d, mask: (d.exp() * mask).sum(dim=1) / mask.sum(dim=1)
         ),
-        "That is the sum of the squares itself. Take 1 over it.": (
-            lambda log_weights: (torch.softmax(log_weights, dim=0) ** 2).sum()
+        "That is the geometric mean, exp of the average of d.": (
+            lambda d, mask: ((d * mask).sum(dim=1) / mask.sum(dim=1)).exp()
         ),
-        "`exp(800)` is infinite, and its share of the sum no number. Subtract the largest log weight first.": (
-            lambda log_weights: log_weights.exp().sum() ** 2 / (log_weights.exp() ** 2).sum()
+        "That is the average of the reciprocals. Take 1 over it.": (
+            lambda d, mask: ((-d).exp() * mask).sum(dim=1) / mask.sum(dim=1)
         ),
-        "The weights are relative to the largest now, but they do not sum to 1 yet: divide by their sum.": (
-            lambda log_weights: 1 / (torch.exp(log_weights - log_weights.max()) ** 2).sum()
-        ),
-        "That is 1 over the largest weight, the number of completions if all were like it. Sum the squares of all.": (
-            lambda log_weights: 1 / torch.softmax(log_weights, dim=0).max()
+        "That is one number for the whole batch: sum along each row, with `dim=1`.": (
+            lambda d, mask: mask.sum() / ((-d).exp() * mask).sum()
         ),
     },
-    insight="Only the differences of the log weights count, so subtract the largest before `exp`: softmax does that.",
+    insight="A masked mean has the mask twice: in the sum, and in what it is divided by.",
 )
-def completions_heard(log_weights):
-    """How many completions are heard, if these are the logarithms of their weights?
+def harmonic_ratios(d, mask):
+    """The harmonic mean of each completion's ratios exp(d).
 
-    Count them by 1 over the sum of the squared weights, after the weights have been made to sum to 1. Log weights of
-    long completions can be so large that `torch.exp` of them is infinite: mind that.
+    `d` has one row of log-ratios for each completion. `mask` is true where a token is and false
+    where there is only padding.
     """
-    weights = torch.softmax(log_weights, dim=0)
-    return 1 / (weights**2).sum()
+    return mask.sum(dim=1) / ((-d).exp() * mask).sum(dim=1)

@@ -1,36 +1,18 @@
-"""The looks of the kinds of ratio, and a panel: the four numbers that are all called "the ratio" of a completion."""
+"""The panel of the four numbers that are all called "the ratio" of a completion."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 import ipywidgets as widgets
 import torch
 
 from hmpo_lib.ratios import sequence_log_ratios
 from hmpo_lib.teach.panels import Panel
-from hmpo_lib.teach.plotting import BLACK, GREY, MEAN_STYLES, SKY_BLUE, Canvas, label_ticks, tidy_axes
-
-
-class RatioStyle(NamedTuple):
-    """How one kind of ratio looks in every figure: never by colour alone."""
-
-    colour: str
-    linestyle: str | tuple[int, tuple[float, ...]]
-    marker: str
-
-
-RATIO_STYLES = {
-    "token": RatioStyle(SKY_BLUE, ":", "o"),
-    "product": RatioStyle(BLACK, (0, (6, 1.5, 1, 1.5, 1, 1.5)), "X"),
-    **{
-        name: RatioStyle(MEAN_STYLES[name].colour, MEAN_STYLES[name].linestyle, MEAN_STYLES[name].marker)
-        for name in ("arithmetic", "geometric", "harmonic")
-    },
-}
-COMPLETION_RATIOS = [name for name in RATIO_STYLES if name != "token"]
+from hmpo_lib.teach.plotting import GREY, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.shared.ratio_styles import COMPLETION_RATIOS, RATIO_STYLES, RatioStyle, number
 
 MOST_TOKENS = 10
 LARGEST_SHOWN = 10.0  # the four-ratio panel's axis; what lies beyond stands at its edge, with its number
@@ -83,15 +65,6 @@ def view_four_ratios(old: str, new: str) -> FourRatiosView:
     return FourRatiosView(
         tuple(log_ratios.exp().tolist()), {name: ratios[name].exp().item() for name in COMPLETION_RATIOS}
     )
-
-
-def number(value: float) -> str:
-    """A ratio with three digits, however large or small.
-
-    >>> number(52.4849), number(1.8e-7), number(1.0)
-    ('52.5', '1.8e-7', '1')
-    """
-    return re.sub(r"e([-+])0*", lambda found: "e" + found[1].replace("+", ""), f"{value:.3g}")
 
 
 def four_ratios_caption(view: FourRatiosView) -> str:

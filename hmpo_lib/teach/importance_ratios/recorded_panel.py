@@ -1,31 +1,32 @@
-"""The panel that looks at recorded importance ratios: tokens and four ratios of their completions, by staleness."""
+"""The panel that looks at recorded importance ratios: how many lie how far from 1, tokens and whole answers."""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import ipywidgets as widgets
+import torch
 
 from hmpo_lib.ratios import sequence_log_ratios
-from hmpo_lib.teach.importance_ratios.four_ratios_panel import RATIO_STYLES
 from hmpo_lib.teach.panels import Panel, slider
-from hmpo_lib.teach.plotting import GREY, Canvas, label_ticks, tidy_axes
-from hmpo_lib.teach.shared.log_histograms import bin_edges, bin_shares
+from hmpo_lib.teach.plotting import Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.shared.ratio_styles import RATIO_STYLES
 from hmpo_lib.teach.shared.recorded_ratios import STAGES, RecordedRatios
 
 LENGTHS = {"all lengths": (1, 40), "1 to 4": (1, 4), "17 to 24": (17, 24), "25 to 32": (25, 32), "33 to 40": (33, 40)}
 
-LIMIT = math.log(2)  # log-ratios beyond these are counted in the outermost bins
-BINS = 61  # an odd number puts a bin's middle at ratio 1
-SMALLEST_SHARE = 5e-4  # the lower end of the histograms' logarithmic axes
+DISTANCES = torch.logspace(-3, math.log10(2), 60, dtype=torch.float64)  # of the log-ratio from 0
+LEAST_SHARE = 5e-4
+NOTED = 0.05  # the distance at which the caption reads the curves
 
 
 @dataclass(frozen=True)
 class RecordedView:
-    """What one setting shows: of the tokens and of four ratios of the completions, histograms and widths.
+    """What one setting shows.
 
     Attributes:
-        shares: by name, the share in each bin.
-        widths: by name, the standard deviation of the logarithm.
+        shares: by name, the share of ratios at least as far from 1 as each of `DISTANCES`.
+        noted: by name, the same at `NOTED`.
     """
 
     stage: str
@@ -33,69 +34,58 @@ class RecordedView:
     length: str
     completions: int
     shares: dict[str, tuple[float, ...]]
-    widths: dict[str, float]
+    noted: dict[str, float]
 
 
 def view_recorded(recorded: RecordedRatios, stage: str, staleness: int, length: str) -> RecordedView:
-    """Histograms and widths of the logarithms of token ratios and of each completion's four ratios."""
+    """How far from 1 the token ratios and each completion's four ratios lie."""
     sample = recorded.at(stage, staleness).of_length(*LENGTHS[length])
     ratios = sequence_log_ratios(sample.log_ratios, sample.completion_mask)
     logs = {"token": sample.tokens, **ratios._asdict()}
+    far = {name: (values.abs().unsqueeze(1) >= DISTANCES).double().mean(dim=0) for name, values in logs.items()}
     return RecordedView(
         stage,
         staleness,
         length,
         len(sample.lengths),
-        {name: bin_shares(values, limit=LIMIT, bins=BINS) for name, values in logs.items()},
-        {name: float(values.std()) for name, values in logs.items()},
+        {name: tuple(share.tolist()) for name, share in far.items()},
+        {name: (values.abs() >= NOTED).double().mean().item() for name, values in logs.items()},
     )
 
 
 def recorded_caption(view: RecordedView) -> str:
-    """How wide product and geometric ratio spread."""
+    """How many are far from 1."""
+    numbers = ", ".join(f"{name} {100 * share:.1f} %" for name, share in view.noted.items())
+    steps = f"{view.staleness} {'step' if view.staleness == 1 else 'steps'} old"
     return (
-        f"{view.stage}, {view.staleness} {'step' if view.staleness == 1 else 'steps'} old, {view.completions} "
-        f"completions ({view.length}): spread of the logarithm {view.widths['product']:.3f} for the product, "
-        f"{view.widths['geometric']:.4f} for the geometric mean."
+        f"{view.stage}, {steps}, {view.completions} answers ({view.length}). More than {100 * NOTED:.0f} % from 1: "
+        f"{numbers}."
     )
 
 
 def recorded_alt(view: RecordedView) -> str:
-    """The five histograms in words."""
-    rows = ", ".join(
-        f"{name}: {100 * view.shares[name][BINS // 2]:.0f} % in the bin at 1, spread {width:.4f}"
-        for name, width in view.widths.items()
-    )
-    return f"Five histograms of ratios on one axis, {view.completions} completions. {rows}."
+    """The curves in words."""
+    return f"Five falling curves: the share of ratios that lie further from 1 than a distance. {recorded_caption(view)}"
 
 
-def recorded_explorer(recorded: RecordedRatios, *, stage: str = STAGES[1], staleness: int = 4) -> Panel[RecordedView]:
-    """Histograms of recorded token ratios and of four ratios of their completions, by staleness and length."""
-    canvas = Canvas(760, 520)
-    edges = bin_edges(LIMIT, BINS)
-    stairs, notes = {}, {}
-    for row, name in enumerate(RATIO_STYLES):
-        axes = canvas.figure.add_axes((0.09, 0.82 - 0.176 * row, 0.66, 0.125))
-        is_last = row == len(RATIO_STYLES) - 1
-        title = "single tokens" if name == "token" else f"completions: {name}"
-        tidy_axes(axes, title=title, xlabel="ratio new / old" if is_last else "", xlim=(edges[0], edges[-1]))
-        axes.set(xscale="log", yscale="log", ylim=(SMALLEST_SHARE, 1.6))
-        ticks = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 1.75, 2]
-        label_ticks(axes, ticks, None if is_last else [""] * len(ticks), axis="x")
-        label_ticks(axes, [0.001, 0.03, 1], ["0.1 %", "3 %", "100 %"])
-        style = RATIO_STYLES[name]
-        stairs[name] = canvas.animate(
-            axes.stairs([SMALLEST_SHARE] * BINS, edges, baseline=SMALLEST_SHARE, fill=True, color=style.colour)
-        )
-        notes[name] = canvas.animate(axes.text(1.03, 0.5, "", transform=axes.transAxes, fontsize=9.5, va="center"))
-    canvas.figure.text(0.98, 0.965, "at the ends: 2 and more, 1/2 and less", ha="right", fontsize=9, color=GREY)
+def recorded_explorer(recorded: RecordedRatios, *, stage: str = STAGES[1], staleness: int = 16) -> Panel[RecordedView]:
+    """The share of ratios further from 1 than a distance, by staleness and length, tokens beside whole answers."""
+    canvas = Canvas(760, 380)
+    axes = canvas.mosaic("a")["a"]
+    tidy_axes(axes, title="How many ratios lie further from 1?", xlabel="distance of the ratio from 1")
+    axes.set(xscale="log", yscale="log", xlim=(1e-3, 2), ylim=(LEAST_SHARE, 1.3))
+    label_ticks(axes, [0.001, 0.01, 0.1, math.log(2), 2], ["0.1 %", "1 %", "10 %", "× 2 or ÷ 2", "× 7"], axis="x")
+    label_ticks(axes, [0.001, 0.01, 0.1, 1], ["0.1 %", "1 %", "10 %", "all"])
+    curves = {}
+    for name, style in RATIO_STYLES.items():
+        label = "single tokens" if name == "token" else f"answers: {name}"
+        look: Any = {"color": style.colour, "linestyle": style.linestyle, "linewidth": 2.2}
+        curves[name] = canvas.animate(axes.plot([], [], label=label, **look)[0])
+    axes.legend(loc="lower left", fontsize=9.5, handlelength=3.5, frameon=False)
 
     def draw(view: RecordedView) -> None:
         for name, shares in view.shares.items():
-            stairs[name].set_data([max(share, SMALLEST_SHARE) for share in shares])
-            notes[name].set_text(
-                f"spread of the log: {view.widths[name]:.4f}\nnearest 1: {100 * shares[BINS // 2]:.0f} %"
-            )
+            curves[name].set_data(DISTANCES.tolist(), [share or math.nan for share in shares])
 
     age = slider(
         widgets.SelectionSlider,

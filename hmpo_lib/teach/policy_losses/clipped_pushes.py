@@ -22,8 +22,8 @@ class StripView:
     """What one setting shows of a completion.
 
     Attributes:
-        ratios, heard: each token's ratio, and what of it the mean hears.
-        mean, heard_mean: the mean of what it hears, and what of the mean is left after the clip.
+        ratios, kept: each token's ratio, and what the clip leaves of it.
+        mean, kept_mean: the mean of what is left, and what of the mean is left after the clip.
         pushes: what autograd finds for each log-probability.
         blocked: whether the clip keeps the token from a push.
         difference: the largest between these pushes and A · M_p · W_t.
@@ -35,9 +35,9 @@ class StripView:
     clip: Clip | None
     clip_range: tuple[float, float]
     ratios: tuple[float, ...]
-    heard: tuple[float, ...]
+    kept: tuple[float, ...]
     mean: float
-    heard_mean: float
+    kept_mean: float
     pushes: tuple[float, ...]
     blocked: tuple[bool, ...]
     difference: float
@@ -52,22 +52,22 @@ def autograd_pushes(log_ratios: Tensor, advantage: float, objective: Objective) 
     return -gradient[0]
 
 
-def formula_pushes(heard: Tensor, blocked: Tensor, p: float, advantage: float) -> Tensor:
-    """A · M_p · W_t of what is heard, 0 where it is blocked: written out plainly, to be compared with autograd's."""
+def formula_pushes(kept: Tensor, blocked: Tensor, p: float, advantage: float) -> Tensor:
+    """A · M_p · W_t of what is left, 0 where it is blocked: written out plainly, to be compared with autograd's."""
     if math.isinf(p):
-        mean = heard.max().exp() if p > 0 else heard.min().exp()
-        chosen = (heard.exp() == mean).to(heard.dtype)
+        mean = kept.max().exp() if p > 0 else kept.min().exp()
+        chosen = (kept.exp() == mean).to(kept.dtype)
         weights = chosen / chosen.sum()
     else:
-        mean = (p * heard).exp().mean() ** (1 / p) if p else heard.mean().exp()
-        weights = torch.softmax(p * heard, dim=0)
+        mean = (p * kept).exp().mean() ** (1 / p) if p else kept.mean().exp()
+        weights = torch.softmax(p * kept, dim=0)
     return torch.where(blocked, 0.0, advantage * mean * weights)
 
 
 def view_strip(
     ratios: Sequence[float], p: float, width: float, staleness: int, advantage: float, clip: Clip | None
 ) -> StripView:
-    """Ratios, what is heard of them, and the pushes, by autograd and by A · M_p · W_t, which is 0 for blocked tokens.
+    """Ratios, what is left of them, and the pushes, by autograd and by A · M_p · W_t, which is 0 for blocked tokens.
 
     Args:
         ratios: of the tokens, `GIVEN_STALENESS` optimizer steps after sampling; log-ratios grow with the staleness.
@@ -83,13 +83,13 @@ def view_strip(
         return advantage * log_ratio > advantage * bound
 
     blocked = is_beyond(log_ratios) if clip == "token" else torch.zeros_like(log_ratios, dtype=torch.bool)
-    heard = torch.where(blocked, bound, log_ratios)
-    log_mean = log_power_mean(heard, p)
+    kept = torch.where(blocked, bound, log_ratios)
+    log_mean = log_power_mean(kept, p)
     if clip == "sequence":
         blocked = is_beyond(log_mean).expand_as(blocked)
     clip_range = (math.exp(-width), math.exp(width))
     pushes = autograd_pushes(log_ratios, advantage, Objective(p, clip, clip_range if clip else None))
-    heard_mean = torch.where(is_beyond(log_mean), bound, log_mean) if clip == "sequence" else log_mean
+    kept_mean = torch.where(is_beyond(log_mean), bound, log_mean) if clip == "sequence" else log_mean
     return StripView(
         p,
         advantage,
@@ -97,12 +97,12 @@ def view_strip(
         clip,
         clip_range,
         tuple(log_ratios.exp().tolist()),
-        tuple(heard.exp().tolist()),
+        tuple(kept.exp().tolist()),
         log_mean.exp().item(),
-        heard_mean.exp().item(),
+        kept_mean.exp().item(),
         tuple(pushes.tolist()),
         tuple(blocked.tolist()),
-        (pushes - formula_pushes(heard, blocked, p, advantage)).abs().max().item(),
+        (pushes - formula_pushes(kept, blocked, p, advantage)).abs().max().item(),
     )
 
 
@@ -126,17 +126,17 @@ def strip_setting(view: StripView) -> str:
 def strip_caption(view: StripView) -> str:
     """The mean, the blocked tokens, and the largest difference between autograd and formula."""
     difference = f"{view.difference:.0e}" if view.difference else "0"
-    return f"{strip_setting(view)}: mean {view.mean:.3f}, {strip_verdict(view)}. Autograd less formula: {difference}."
+    return f"{strip_setting(view)}: mean {view.mean:.3f}, {strip_verdict(view)}. Autograd minus formula: {difference}."
 
 
 def strip_alt(view: StripView) -> str:
     """The two plots in words."""
-    rows = zip(view.ratios, view.heard, view.pushes, view.blocked, strict=True)
+    rows = zip(view.ratios, view.kept, view.pushes, view.blocked, strict=True)
     tokens = "; ".join(
-        f"{ratio:.2f}{'' if heard == ratio else f' heard as {heard:.2f}'}, {'blocked' if stop else signed(push)}"
-        for ratio, heard, push, stop in rows
+        f"{ratio:.2f}{'' if kept == ratio else f' after the clip {kept:.2f}'}, {'blocked' if stop else signed(push)}"
+        for ratio, kept, push, stop in rows
     )
-    left = "" if view.heard_mean == view.mean else f", of which {view.heard_mean:.3f} is left"
+    left = "" if view.kept_mean == view.mean else f", of which {view.kept_mean:.3f} is left"
     return (
         f"A strip of tokens, each with its ratio and its push: {tokens}. "
         f"Beside them their mean, {view.mean:.3f}{left}. {strip_setting(view)}."

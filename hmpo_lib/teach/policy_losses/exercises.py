@@ -34,13 +34,13 @@ def by_way_of_the_ratios(d, A, lo, hi):
         (FAR, -1.0, 0.95, 1.5),
     ],
     mistakes={
-        "That clips on both sides for either sign. One side is open: only one of the two walls stands.": (
+        "That clips on both sides for either sign. One side is open: only one of the two bounds holds.": (
             lambda d, A, lo, hi: d.clamp(math.log(lo), math.log(hi))
         ),
-        "The walls are exchanged, as if the larger of the two were taken. For A > 0 the smaller one is min(r, hi).": (
+        "The bounds are exchanged, as if the larger of the two were taken. For A > 0 the smaller one is min(r, hi).": (
             lambda d, A, lo, hi: d.clamp(min=math.log(lo)) if A > 0 else d.clamp(max=math.log(hi))
         ),
-        "Right for A > 0. For A < 0 the smaller *surrogate* has the larger ratio: there the wall is at lo.": (
+        "Right for A > 0. For A < 0 the smaller *surrogate* has the larger ratio: there the bound is lo.": (
             lambda d, A, lo, hi: d.clamp(max=math.log(hi))
         ),
         "The numbers in d are log-ratios, and lo and hi are ratios: clip at their logarithms.": (
@@ -56,9 +56,9 @@ def by_way_of_the_ratios(d, A, lo, hi):
             lambda d, A, lo, hi: by_way_of_the_ratios(d, A, lo, hi).exp()
         ),
     },
-    insight="Each sign has one wall, and in log space nothing overflows on the way to it.",
+    insight="Each sign has one bound, and in log space nothing overflows on the way to it.",
 )
-def heard_log_ratios(d, A, lo, hi):
+def clipped_log_ratios(d, A, lo, hi):
     """What a clip on the tokens leaves of the log-ratios d, for an advantage A.
 
     For each ratio r = exp(d) the clip takes the smaller one of A r and A clip(r, lo, hi). Return
@@ -88,7 +88,7 @@ def _pushes_of(d, p):
                 log_power_mean(d.clamp(max=math.log(hi)), p).exp() * power_mean_weights(d.clamp(max=math.log(hi)), p)
             )
         ),
-        "Mean and weights hear the clipped log-ratios, not the ones before the clip.": (
+        "Mean and weights are those of the clipped log-ratios, not of the ones before the clip.": (
             lambda d, p, hi: torch.where(d > math.log(hi), 0.0, log_power_mean(d, p).exp() * power_mean_weights(d, p))
         ),
         "The blocked tokens were left out of the mean. They get no push, but stay in n and in the weights.": (
@@ -118,6 +118,6 @@ def clipped_pushes(d, p, hi):
     d holds the log-ratios, p is the exponent. Clip first. The push is the mean of what is left,
     times the token's weight in it, and 0 for a token above hi.
     """
-    heard = d.clamp(max=math.log(hi))
-    push = log_power_mean(heard, p).exp() * power_mean_weights(heard, p)
+    left = d.clamp(max=math.log(hi))
+    push = log_power_mean(left, p).exp() * power_mean_weights(left, p)
     return torch.where(d > math.log(hi), 0.0, push)

@@ -33,11 +33,11 @@ CLIPS = [("no clip", None), ("clip on the tokens", "token"), ("clip on the mean"
 
 
 def draw_ratios(canvas: Canvas, axes: Any, ratios: Sequence[float]) -> Callable[[StripView], None]:
-    """A ring for each ratio and a disc for what is heard of it, their mean in a column of its own, and the clip."""
+    """A ring for each ratio and a disc for what is left of it, their mean in a column of its own, and the clip."""
     n = len(ratios)
     reach = 1.35 * LARGEST_STALENESS / GIVEN_STALENESS * max(abs(math.log(ratio)) for ratio in (*ratios, 1.6))
     low, high = math.exp(-reach), math.exp(reach)
-    tidy_axes(axes, title="What the mean hears", ylabel="ratio", xlim=(0.4, n + 2), ylim=(low, high))
+    tidy_axes(axes, title="Ratios before and after the clip", ylabel="ratio", xlim=(0.4, n + 2), ylim=(low, high))
     axes.set_yscale("log")
     axes.grid(visible=False, axis="x")
     label_ticks(axes, [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10) if low <= tick <= high])
@@ -57,7 +57,7 @@ def draw_ratios(canvas: Canvas, axes: Any, ratios: Sequence[float]) -> Callable[
         label.set(fontsize=9, horizontalalignment="center", bbox=LABEL_BOX)
 
     def draw(view: StripView) -> None:
-        before, after = (*view.ratios, view.mean), (*view.heard, view.heard_mean)
+        before, after = (*view.ratios, view.mean), (*view.kept, view.kept_mean)
         rings.set_ydata(before)
         discs.set_ydata(after)
         stems.set_segments([[(x, a), (x, b)] for x, a, b in zip(columns, before, after, strict=True)])
@@ -84,7 +84,7 @@ def draw_pushes(canvas: Canvas, axes: Any, n: int) -> Callable[[StripView], None
     label_ticks(axes, [-end, 0, end], [f"−{end:.2g}", "0", f"{end:.2g}"])
     axes.axhline(0, color=GREY, linewidth=1)
     axes.axvline(n + 0.65, color=GREY, linewidth=1)
-    legend = "○ the ratio\n● as heard\n▨ clipped\n✕ no push"
+    legend = "○ the ratio\n● after the clip\n▨ clipped\n✕ no push"
     axes.text(n + 0.75, 1.25 * end, legend, fontsize=8.5, color=GREY, va="top", linespacing=1.35, bbox=LABEL_BOX)
     bars = [canvas.animate(bar) for bar in axes.bar(range(1, n + 1), [0.0] * n, width=0.6)]
     labels = [canvas.animate(axes.text(x, 0, "", ha="center", fontsize=9, bbox=LABEL_BOX)) for x in range(1, n + 1)]
@@ -110,7 +110,7 @@ def token_strip_explorer(
     advantage: float = 1.0,
     clip: Clip | None = "token",
 ) -> Panel[StripView]:
-    """A strip of tokens: ratios, what is heard after the clip, and the push on each, checked live against autograd."""
+    """A strip of tokens: ratios, what is left after the clip, and the push on each, checked live against autograd."""
     log_of(ratios)
     canvas = Canvas(760, 430)
     top, bottom = (canvas.figure.add_axes((0.085, y, 0.905, height)) for y, height in ((0.545, 0.385), (0.115, 0.32)))

@@ -13,6 +13,9 @@ from hmpo_lib.teach.recordings import load_recording, recording_path
 
 RECORDED = recording_path("recorded_ratios.safetensors")
 
+END = "⏎"  # how an answer's end is shown: the token eos
+SPECIAL = "□"
+
 STAGES = ("start of training", "after 40 rollouts")
 
 
@@ -24,6 +27,9 @@ class RatioSample(NamedTuple):
         completion_mask: ``[batch, time]``, bool.
         rewards, advantages: ``[batch]``; 1 for the right number, and the group's advantages.
         seeds: ``[batch]``, which of the training runs.
+        old_logprobs: ``[batch, time]``, under the policy that sampled, float64; 0 where masked.
+        characters: ``[batch, time]``, ASCII codes; 0 at an answer's end and where masked, 1 for other special tokens.
+        prompts: ``[batch, 15]``, ASCII codes, 0 after the end.
     """
 
     log_ratios: Tensor
@@ -31,6 +37,9 @@ class RatioSample(NamedTuple):
     rewards: Tensor
     advantages: Tensor
     seeds: Tensor
+    old_logprobs: Tensor
+    characters: Tensor
+    prompts: Tensor
 
     @property
     def lengths(self) -> Tensor:
@@ -41,6 +50,15 @@ class RatioSample(NamedTuple):
     def tokens(self) -> Tensor:
         """The log-ratios of all tokens, ``[tokens]``."""
         return self.log_ratios[self.completion_mask]
+
+    def prompt(self, row: int) -> str:
+        """The question that a completion answers, such as ``7+12+5=``."""
+        return bytes(self.prompts[row].tolist()).decode().rstrip("\0")
+
+    def token_texts(self, row: int) -> list[str]:
+        """A completion token by token: characters, `END` for its end, and `SPECIAL` for a pad or bos in the middle."""
+        codes = self.characters[row][self.completion_mask[row]].tolist()
+        return [{0: END, 1: SPECIAL}.get(code, chr(code)) for code in codes]
 
     def of_length(self, low: int, high: int) -> "RatioSample":
         """The completions of ``low`` to ``high`` tokens alone."""
@@ -57,6 +75,8 @@ class RecordedRatios(NamedTuple):
     Attributes:
         staleness: ``[recorded]``, optimizer steps since the answers were sampled.
         log_ratios: ``[tokens, recorded]``, completions one after the other.
+        old_logprobs, characters: ``[tokens]``.
+        prompts: ``[completions, 15]``.
         lengths, rewards, advantages, seeds, stages: ``[completions]``.
     """
 
@@ -67,6 +87,9 @@ class RecordedRatios(NamedTuple):
     advantages: Tensor
     seeds: Tensor
     stages: Tensor
+    old_logprobs: Tensor
+    characters: Tensor
+    prompts: Tensor
 
     def at(self, stage: str, staleness: int) -> RatioSample:
         """The completions sampled at a stage of training, after so many further optimizer steps.
@@ -81,15 +104,22 @@ class RecordedRatios(NamedTuple):
                 f"and one of {', '.join(map(str, recorded))}."
             )
         mask = torch.arange(int(self.lengths.max())) < self.lengths.long().unsqueeze(1)
-        log_ratios = torch.zeros(mask.shape, dtype=torch.float64)
-        log_ratios[mask] = self.log_ratios[:, recorded.index(staleness)].double()
+
+        def by_completion(tokens: Tensor) -> Tensor:
+            padded = torch.zeros(mask.shape, dtype=tokens.dtype)
+            padded[mask] = tokens
+            return padded
+
         rows = self.stages == STAGES.index(stage)
         return RatioSample(
-            log_ratios[rows],
+            by_completion(self.log_ratios[:, recorded.index(staleness)].double())[rows],
             mask[rows],
             self.rewards[rows].double(),
             self.advantages[rows].double(),
             self.seeds[rows].long(),
+            by_completion(self.old_logprobs.double())[rows],
+            by_completion(self.characters)[rows],
+            self.prompts[rows],
         )
 
 

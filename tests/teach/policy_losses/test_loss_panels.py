@@ -11,7 +11,15 @@ from scipy.special import softmax
 from scipy.stats import pmean
 
 from hmpo_lib import METHODS, Objective, policy_loss
-from hmpo_lib.teach.policy_losses import exploding_explorer, method_cube, token_strip_explorer
+from hmpo_lib.teach import load_recorded_ratios
+from hmpo_lib.teach.calibrated_clips import method_cube
+from hmpo_lib.teach.policy_losses import (
+    answer_pushes_explorer,
+    exploding_explorer,
+    token_strip_explorer,
+)
+from hmpo_lib.teach.policy_losses import clipped_surrogate as clipped_surrogate_picture
+from hmpo_lib.teach.policy_losses.answer_pushes_panel import view_answer_pushes
 from hmpo_lib.teach.policy_losses.clipped_pushes import (
     autograd_pushes,
     strip_alt,
@@ -76,10 +84,10 @@ def test_pushes_of_the_strip_are_the_slopes_of_the_clipped_surrogate(p, advantag
 @pytest.mark.parametrize("clip", PLACES)
 @pytest.mark.parametrize("advantage", SIGNS)
 @pytest.mark.parametrize("p", EXPONENTS)
-def test_what_the_strip_says_is_heard_makes_its_mean_and_its_pushes(p, advantage, clip):
+def test_what_the_strip_says_is_left_makes_its_mean_and_its_pushes(p, advantage, clip):
     view = view_strip(STRIP_RATIOS, p, 0.2, 4, advantage, clip)
-    assert view.mean == pytest.approx(pmean(view.heard, p), rel=1e-12)
-    weights = softmax(p * np.log(view.heard))
+    assert view.mean == pytest.approx(pmean(view.kept, p), rel=1e-12)
+    weights = softmax(p * np.log(view.kept))
     for push, weight, is_blocked in zip(view.pushes, weights, view.blocked, strict=True):
         assert push == pytest.approx(0.0 if is_blocked else advantage * view.mean * weight, abs=1e-12)
 
@@ -114,7 +122,7 @@ def test_clip_on_the_mean_blocks_all_or_none_and_the_exponent_decides():
 def test_on_policy_the_strip_looks_alike_for_every_exponent(clip, advantage):
     for p in STOPS:
         view = view_strip(STRIP_RATIOS, p, 0.05, 0, advantage, clip)
-        assert view.ratios == view.heard == (1.0,) * 8
+        assert view.ratios == view.kept == (1.0,) * 8
         assert view.pushes == pytest.approx([advantage / 8] * 8)
         assert strip_verdict(view) == "no token is blocked"
 
@@ -123,8 +131,8 @@ def test_caption_and_alt_of_the_strip_say_setting_mean_blocked_and_agreement():
     view = view_strip(STRIP_RATIOS, 1.0, 0.2, 4, 1.0, "token")
     caption = strip_caption(view)
     assert caption.startswith("p = 1, A = +1, 4 steps old, tokens clipped above 1.221: mean 0.974, 2 of 8")
-    assert "Autograd less formula: " in caption
-    assert "2.20 heard as 1.22, blocked" in strip_alt(view)
+    assert "Autograd minus formula: " in caption
+    assert "2.20 after the clip 1.22, blocked" in strip_alt(view)
     assert "1.00, +0.125" in strip_alt(view)
     whole = view_strip(STRIP_RATIOS, 5.0, 0.2, 4, 1.0, "sequence")
     assert "all 8 tokens blocked" in strip_caption(whole)
@@ -134,7 +142,7 @@ def test_caption_and_alt_of_the_strip_say_setting_mean_blocked_and_agreement():
 def test_exact_agreement_is_said_as_0():
     view = dataclasses.replace(view_strip(STRIP_RATIOS, 1.0, 0.2, 1, 1.0, None), difference=0.0)
     assert strip_caption(view).startswith("p = 1, A = +1, 1 step old, no clip")
-    assert strip_caption(view).endswith("Autograd less formula: 0.")
+    assert strip_caption(view).endswith("Autograd minus formula: 0.")
 
 
 RISEN = [1.0] * 6 + [3.0, 1.0]
@@ -281,3 +289,29 @@ def test_blocked_share_falls_as_the_range_widens_so_that_halving_finds_it():
         assert all(after <= before for before, after in itertools.pairwise(shares))
         assert shares[0] > 0.3
         assert shares[-1] < 0.01
+
+
+# --- a real answer ---------------------------------------------------------------------------------------------------
+
+
+def test_pushes_on_a_real_answer_are_those_of_the_loss():
+    recorded = load_recorded_ratios()
+    sample = recorded.at("start of training", 16)
+    row = 8
+    for p, clip, advantage in itertools.product((-1.0, 0.0, 1.0), (None, "token", "sequence"), (1.0, -1.0)):
+        view = view_answer_pushes(recorded, "start of training", row, p, 0.2, 16, advantage, clip)
+        d = sample.log_ratios[row : row + 1].clone().requires_grad_()
+        objective = Objective(p, clip, (math.exp(-0.2), math.exp(0.2)) if clip else None)
+        batch = d, torch.zeros_like(d), torch.tensor([advantage]).double(), sample.completion_mask[row : row + 1]
+        (gradient,) = torch.autograd.grad(policy_loss(*batch, objective).loss, d)
+        np.testing.assert_allclose(view.step.pushes, -gradient[sample.completion_mask[row : row + 1]], atol=1e-12)
+
+
+def test_panel_of_a_real_answer_shows_every_position(sweep):
+    panel = answer_pushes_explorer(load_recorded_ratios(), "start of training", 736)
+    samples = {"p": [-math.inf, -1.0, 0.0, 2.0], "width": [0.05, 0.8], "staleness": [0, 1, 16]}
+    sweep(panel, samples, still=["width"])
+
+
+def test_picture_of_the_clip_has_words():
+    assert "flat above 1.2" in clipped_surrogate_picture()._repr_mimebundle_()["text/html"]
