@@ -2,21 +2,16 @@
 
 Scores are ``[runs, tasks]``, or ``[runs]`` for one task. Source: Agarwal et al., *Deep Reinforcement Learning at the
 Edge of the Statistical Precipice*, NeurIPS 2021 (rliable); pass@k: Chen et al., arXiv 2107.03374, eq. 1.
+
+The statistics are scipy's (extra ``lab``), which is imported where it is needed: `import hmpo_lib` needs torch alone.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-
-# The 97.5 % points of Student's t, by the number of runs: one more than its degrees of freedom.
-_STUDENT_T = {
-    2: 12.7062, 3: 4.30265, 4: 3.18245, 5: 2.77645, 6: 2.57058, 7: 2.44691, 8: 2.36462, 9: 2.306, 10: 2.26216,
-    11: 2.22814, 12: 2.20099, 13: 2.17881, 14: 2.16037, 15: 2.14479, 16: 2.13145, 17: 2.11991, 18: 2.10982,
-    19: 2.10092, 20: 2.09302,
-}  # fmt: skip
 
 
 class Interval(NamedTuple):
@@ -36,27 +31,34 @@ def interquartile_mean(scores: Tensor) -> Tensor:
     >>> interquartile_mean(torch.tensor([[0.0], [1.0], [2.0], [99.0]]))
     tensor(1.5000)
     """
-    ordered = _real(torch.atleast_2d(scores)).flatten(-2).sort(dim=-1).values
-    cut = ordered.shape[-1] // 4
-    return ordered[..., cut : ordered.shape[-1] - cut].mean(dim=-1)
+    from scipy import stats
+
+    pooled = _real(torch.atleast_2d(scores)).flatten(-2)
+    return torch.as_tensor(stats.trim_mean(pooled.numpy(force=True), 0.25, axis=-1), dtype=pooled.dtype)
 
 
-def student_interval(runs: Tensor) -> Interval:
-    """Mean of a few runs with its 95 % interval by Student's t, which takes them for normally distributed.
+def student_interval(runs: Tensor, *, confidence: float = 0.95) -> Interval:
+    """Mean of a few runs with its interval by Student's t, which takes them for normally distributed.
 
     Args:
-        runs: ``[runs]``, from 2 to 20. With more, see `bootstrap_interval`.
+        runs: ``[runs]``, at least 2. For another statistic than the mean, see `bootstrap_interval`.
+        confidence: of the interval.
 
     Raises:
-        ValueError: another number of runs.
+        ValueError: fewer than two runs, or a confidence outside (0, 1).
 
     >>> [round(x, 2) for x in student_interval(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]))]
     [3.0, 1.04, 4.96]
     """
-    if runs.dim() != 1 or len(runs) not in _STUDENT_T:
-        raise ValueError(f"got runs of shape {tuple(runs.shape)}: expected one dimension of 2 to 20 runs.")
-    mean = runs.double().mean().item()
-    half = _STUDENT_T[len(runs)] * runs.double().std().item() / math.sqrt(len(runs))
+    from scipy import stats
+
+    if runs.dim() != 1 or len(runs) < 2 or not 0 < confidence < 1:
+        raise ValueError(
+            f"runs has shape {tuple(runs.shape)}, confidence is {confidence}: expected one dimension of at least 2 runs"
+            " and a number in (0, 1)."
+        )
+    mean, error = runs.double().mean().item(), runs.double().std().item() / math.sqrt(len(runs))
+    half = error * float(stats.t.ppf((1 + confidence) / 2, len(runs) - 1))
     return Interval(mean, mean - half, mean + half)
 
 
@@ -83,16 +85,23 @@ def bootstrap_interval(
     >>> bootstrap_interval(torch.full((5,), 0.8)).low
     0.80000...
     """
+    from scipy import stats
+
     table = _two_dimensional(scores)
-    runs, tasks = table.shape
-    if runs < 2 or not 0 < confidence < 1:
-        raise ValueError(f"{runs} runs, confidence {confidence}: expected at least 2 runs and a number in (0, 1).")
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(runs, (resamples, runs, tasks), generator=generator)
-    values = statistic(table.expand(resamples, runs, tasks).gather(1, drawn))
-    tail = (1 - confidence) / 2
-    low, high = values.quantile(torch.tensor([tail, 1 - tail], dtype=values.dtype)).tolist()
-    return Interval(float(statistic(table)), low, high)
+    if len(table) < 2 or not 0 < confidence < 1:
+        raise ValueError(
+            f"{len(table)} runs, confidence {confidence}: expected at least 2 runs and a number in (0, 1)."
+        )
+
+    def of_columns(*tasks: Any, axis: int) -> Any:
+        return statistic(torch.stack([torch.as_tensor(task) for task in tasks], dim=-1)).numpy()
+
+    # Each task is a sample of its own: the strata.
+    columns = tuple(table.numpy(force=True).T)
+    low, high = stats.bootstrap(
+        columns, of_columns, n_resamples=resamples, confidence_level=confidence, method="percentile", rng=seed
+    ).confidence_interval
+    return Interval(float(statistic(table)), float(low), float(high))
 
 
 def probability_of_improvement(scores: Tensor, other: Tensor) -> float:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from hmpo_lib.teach.recordings import load_recording, recording_path
+from hmpo_lib.teach.shared import exponents
 
 RECORDED = recording_path("bandits.safetensors")
 
-EXPONENTS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+EXPONENTS = tuple(p for p in exponents.EXPONENTS if abs(p) <= 2)
 LENGTHS = (1, 2, 4, 6)
 STALENESS = (0, 1, 3, 7, 15)  # optimizer steps since sampling
 CLIPS = {"no clip": None, "0.8 to 1.25": (0.8, 1.25), "0.95 to 1.05": (0.95, 1 / 0.95)}  # of tokens

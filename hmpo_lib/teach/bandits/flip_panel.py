@@ -14,8 +14,9 @@ from hmpo_lib.means import log_power_mean, power_mean_weights
 from hmpo_lib.teach.bandits.worlds_experiment import log_ratio_variance, signed_gradients
 from hmpo_lib.teach.panels import FIGURE_SPACE, P_LABEL_WIDTH, Panel, p_label, slider
 from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, VERMILLION, Canvas, label_ticks, round_numbers, tidy_axes
+from hmpo_lib.teach.shared.exponents import quarters
 
-EXPONENTS = tuple(k / 4 for k in range(-8, 9))
+STOPS = quarters(2)
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,10 @@ def exponent_slider(exponents: Sequence[float], p: float) -> Any:
 
 def flip_explorer(bandit: SequenceBandit, logits: Tensor, old_logits: Tensor, *, p: float = -1.0) -> Panel[FlipView]:
     """For a chosen p: how hard each token is pushed for either sign of A, and whether the ratios spread."""
-    corners = [view_flip(bandit, logits, old_logits, end, False) for end in (EXPONENTS[0], 0.0, EXPONENTS[-1])]
+    corners = [view_flip(bandit, logits, old_logits, end, False) for end in (STOPS[0], 0.0, STOPS[-1])]
     tallest = 1.15 * max(heard for view in corners for _, heard in (*view.good, *view.bad))
     rates = [rate for view in corners for rate in (view.good_rate, view.bad_rate, view.rate)]
-    mixed = [view_flip(bandit, logits, old_logits, end, True).rate for end in (EXPONENTS[0], EXPONENTS[-1])]
+    mixed = [view_flip(bandit, logits, old_logits, end, True).rate for end in (STOPS[0], STOPS[-1])]
     reach = 1.7 * max(map(abs, (*rates, *mixed)))
     ratios = [ratio for ratio, _ in (*corners[0].good, *corners[0].bad)]
     margin = (max(ratios) / min(ratios)) ** 0.08
@@ -179,7 +180,7 @@ def flip_explorer(bandit: SequenceBandit, logits: Tensor, old_logits: Tensor, *,
         options=[("A < 0 has the same p", False), ("A < 0 has −p", True)], value=False, style={"button_width": "15em"}
     )
     return Panel(
-        {"p": exponent_slider(EXPONENTS, p), "turned": turned},
+        {"p": exponent_slider(STOPS, p), "turned": turned},
         lambda p, turned: view_flip(bandit, logits, old_logits, p, turned),
         canvas,
         draw=draw,

@@ -16,13 +16,14 @@ from hmpo_lib.lm import Rollout, token_logprobs
 from hmpo_lib.losses import policy_loss
 from hmpo_lib.objectives import Objective
 from hmpo_lib.teach.recordings import load_recording, recording_path
+from hmpo_lib.teach.shared import exponents
 
 RECORDED = recording_path("gradient_compass.safetensors")
 
 STAGES = ("start of training", "after 40 rollouts")
 STALENESS = (0, 1, 3, 7, 15)  # optimizer steps since sampling
-EXPONENTS = (-4.0, -2.0, -1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0, 2.0, 4.0)
 SMALL = 0.1  # the exponents ±0.1 are near enough to 0 for the slope there
+EXPONENTS = tuple(sorted((*exponents.EXPONENTS, -SMALL, SMALL)))
 
 
 class Compass(NamedTuple):

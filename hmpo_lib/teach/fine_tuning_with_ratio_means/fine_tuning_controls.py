@@ -9,9 +9,9 @@ import ipywidgets as widgets
 from hmpo_lib.lm.config import FineTuneConfig
 from hmpo_lib.methods import METHODS, Method
 from hmpo_lib.teach.panels import P_NAMES, live_bundle, p_label, slider
+from hmpo_lib.teach.shared.exponents import EXPONENTS
 
 OWN = "the method's own"
-EXPONENTS = (-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0)
 THRESHOLDS = (5.0, 10.0, 15.0, 20.0, 50.0, 100.0)
 
 

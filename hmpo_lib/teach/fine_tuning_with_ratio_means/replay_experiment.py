@@ -17,9 +17,10 @@ from hmpo_lib.means import log_power_mean, power_mean_weights
 from hmpo_lib.objectives import Objective
 from hmpo_lib.teach.fine_tuning_with_ratio_means.fine_tuning_drawings import BINS, TOKEN_LIMIT
 from hmpo_lib.teach.panels import p_label
+from hmpo_lib.teach.shared.exponents import quarters
 from hmpo_lib.teach.shared.log_histograms import bin_shares
 
-CURVE_EXPONENTS = tuple(k / 4 for k in range(-20, 21))
+CURVE_EXPONENTS = quarters(5)
 
 
 @dataclass(frozen=True)

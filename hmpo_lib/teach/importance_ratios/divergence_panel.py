@@ -11,10 +11,11 @@ from hmpo_lib.means import log_power_mean
 from hmpo_lib.ratios import renyi_divergence
 from hmpo_lib.teach.panels import FIGURE_SPACE, P_LABEL_WIDTH, Panel, p_label, slider
 from hmpo_lib.teach.plotting import BLACK, GREY, ORANGE, PALE_GREY, SKY_BLUE, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.shared.exponents import quarters
 from hmpo_lib.teach.shared.power_mean_drawings import NAMED
 
 OLD, NEW = (0.5, 0.3, 0.2), (0.4, 0.4, 0.2)
-EXPONENTS = [k / 4 for k in range(-12, 13)]
+STOPS = quarters(3)
 SHIFTS = [k / 2 for k in range(7)]  # 1: from OLD to NEW; beyond: as far again, in the logits
 CLIP = (0.9, 1 / 0.9)  # the clip range of `hmpo`
 SAMPLES, SEED = 1000, 0
@@ -67,7 +68,7 @@ def view_divergence(p: float, shift: float) -> DivergenceView:
         p,
         shift,
         tuple(shifted(shift).exp().tolist()),
-        tuple(expected_mean(exponent, shift) for exponent in EXPONENTS),
+        tuple(expected_mean(exponent, shift) for exponent in STOPS),
         expected_mean(p, shift),
         mean,
         mean * log_mean_error(log_ratios, p),
@@ -118,14 +119,14 @@ def divergence_explorer(*, p: float = -1.0, shift: float = 2.0) -> Panel[Diverge
     right.legend(loc="upper right", fontsize=9, frameon=False, ncols=2)
 
     def draw(view: DivergenceView) -> None:
-        curve.set_data(EXPONENTS, view.curve)
+        curve.set_data(STOPS, view.curve)
         dot.set_data([view.p], [view.expected])
         reach = SURE * view.error
         bar.set_data([view.p, view.p], [view.sampled - reach, view.sampled + reach])
         for patch, probability in zip(bars, view.new, strict=True):
             patch.set_height(probability)
 
-    stops = [(p_label(stop).center(P_LABEL_WIDTH, FIGURE_SPACE), stop) for stop in EXPONENTS]
+    stops = [(p_label(stop).center(P_LABEL_WIDTH, FIGURE_SPACE), stop) for stop in STOPS]
     far = [(f"{shift:g}".center(3, FIGURE_SPACE), shift) for shift in SHIFTS]
     return Panel(
         {

@@ -1,7 +1,6 @@
 """The figure of notebook 10: what training on one kind of problem did for others, run by run."""
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import ipywidgets as widgets
 from torch import Tensor
 
+from hmpo_lib.evaluation import student_interval
 from hmpo_lib.teach.panels import Panel, slider
 from hmpo_lib.teach.plotting import BLUE, GREY, Canvas, label_ticks, tidy_axes
 
@@ -45,7 +45,8 @@ def interval(values: Tensor) -> Interval:
     0.5
     """
     each = values.double().mean(dim=1)
-    return Interval(float(each.mean()), 1.96 * float(each.std()) / math.sqrt(len(each)))
+    mean, low, high = student_interval(each)
+    return Interval(mean, (high - low) / 2)
 
 
 @dataclass(frozen=True)

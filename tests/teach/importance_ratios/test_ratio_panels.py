@@ -27,10 +27,10 @@ from hmpo_lib.teach.importance_ratios import (
 from hmpo_lib.teach.importance_ratios.answer_panel import view_answer
 from hmpo_lib.teach.importance_ratios.divergence_panel import (
     CLIP,
-    EXPONENTS,
     NEW,
     OLD,
     SHIFTS,
+    STOPS,
     expected_mean,
     log_mean_error,
     view_divergence,
@@ -289,9 +289,9 @@ def test_expected_means_are_the_reference_values(p, value):
 
 
 def test_curve_rises_and_passes_one_at_the_arithmetic_mean():
-    curve = [expected_mean(p) for p in EXPONENTS]
+    curve = [expected_mean(p) for p in STOPS]
     assert curve == sorted(curve)
-    assert [p for p, mean in zip(EXPONENTS, curve, strict=True) if mean < 1 - 1e-12] == [p for p in EXPONENTS if p < 1]
+    assert [p for p, mean in zip(STOPS, curve, strict=True) if mean < 1 - 1e-12] == [p for p in STOPS if p < 1]
 
 
 @pytest.mark.parametrize("p", [-3.0, -1.0, 0.0, 1.0, 2.5])
@@ -305,7 +305,7 @@ def test_sampled_mean_is_scipys_and_its_error_that_of_repeated_samples(p):
 
 
 def test_sampled_mean_is_near_the_expected_one_wherever_new_stands():
-    for p in EXPONENTS:
+    for p in STOPS:
         for shift in SHIFTS:
             view = view_divergence(p, shift)
             assert abs(view.sampled - view.expected) <= 4 * view.error + 1e-12

@@ -23,7 +23,7 @@ def test_interval_is_over_the_problems_and_not_over_the_answers():
     each = [0.75, 0.0, 0.5]
     mean, half = interval(values)
     assert mean == pytest.approx(sum(each) / 3)
-    assert half == pytest.approx(1.96 * stats.sem(each))
+    assert half == pytest.approx(stats.t.ppf(0.975, len(each) - 1) * stats.sem(each))
     doubled = interval(values.repeat(1, 100))
     assert doubled.half == pytest.approx(half)  # more answers to the same problems make nothing surer
     assert interval(torch.zeros(5, 4)) == (0, 0)
