@@ -100,16 +100,17 @@ FAMILIES: dict[str, list[Run]] = {
     "half": _cross([Cell(Exponents(*HALVES[0]))], SEEDS),
     "token_clip": _cross([Cell(e, "token", ORDINARY) for e in (GEOMETRIC, FIXED[1], OPTIMISTIC)], SEEDS),
     "design": design_runs()[:36],
-    "token_clip_more": _cross([Cell(e, "token", ORDINARY) for e in (FIXED[3], PESSIMISTIC)], SEEDS),
+    "token_clip_more": _cross([Cell(FIXED[3], "token", ORDINARY)], SEEDS),
+    "twins": _cross([Cell(GEOMETRIC, twin=True)], SEEDS),
     "lag": _cross([lagging(exponents) for exponents in FIXED[1:4]], SEEDS),
     "halves": _cross([Cell(Exponents(*pair)) for pair in HALVES[:2]], SEEDS),
     "on_policy": _cross([Cell(exponents, minibatches=1) for exponents in FIVE], SEEDS[:3]),
     "lag_more": _cross([lagging(exponents) for exponents in (PESSIMISTIC, OPTIMISTIC)], SEEDS),
-    "twins": _cross([Cell(GEOMETRIC), Cell(GEOMETRIC, twin=True)], TWIN_SEEDS),
+    "more_twins": _cross([Cell(GEOMETRIC), Cell(GEOMETRIC, twin=True)], TWIN_SEEDS),
     "halves_again": _cross([Cell(Exponents(*pair)) for pair in HALVES[2:]], SEEDS),
     "design_block": design_runs()[36:72],
     "published": _cross([published_cell(name) for name in PUBLISHED], SEEDS),
-    "token_clip_far": _cross([Cell(exponents, "token", ORDINARY) for exponents in (FIXED[0], FIXED[4])], SEEDS),
+    "token_clip_far": _cross([Cell(e, "token", ORDINARY) for e in (PESSIMISTIC, FIXED[0], FIXED[4])], SEEDS),
     "in_the_head": _cross([Cell(exponents, task="in_the_head") for exponents in FIVE], SEEDS),
     "sequence_clip": _cross([Cell(exponents, "sequence", ORDINARY) for exponents in SEVEN], SEEDS),
     "tuning": _cross([cell for cells in tuning_cells().values() for cell in cells], TUNING_SEEDS),
@@ -182,7 +183,11 @@ def _cells(family: str) -> Callable[[Exponents], Cell]:
 COMPARISONS: dict[str, list[Comparison]] = {
     **{family: _against_geometric(_cells(family), SEVEN) for family in ("no_clip", "sequence_clip")},
     "token_clip": _against_geometric(_cells("token_clip"), [FIXED[1], OPTIMISTIC], more=False),
-    "token_clip_more": _against_geometric(_cells("token_clip"), [FIXED[3], PESSIMISTIC]),
+    "token_clip_more": [
+        *_against_geometric(_cells("token_clip"), [FIXED[3]], more=False),
+        Comparison("1 − −1", _cells("token_clip")(FIXED[3]), _cells("token_clip")(FIXED[1])),
+    ],
+    "twins": [Comparison("0, one rounding away − 0", Cell(GEOMETRIC, twin=True), Cell(GEOMETRIC))],
     **{
         family: _against_geometric(Cell, [Exponents(*pair) for pair in pairs], more=False)
         for family, pairs in (("halves", HALVES[:2]), ("halves_again", HALVES[2:]))
