@@ -452,6 +452,27 @@ def test_what_the_forward_passes_of_a_closure_show_is_clipped_after_the_step():
     torch.testing.assert_close(clipped.model.layers[0].self_attn.q_proj.weight.view(4, 4, 16), scaled)
 
 
+def test_a_step_that_failed_leaves_nothing_to_the_next():
+    class Failing(torch.optim.SGD):
+        fails = True
+
+        def step(self, closure=None):
+            if self.fails:
+                raise RuntimeError("out of memory")
+            return super().step(closure)
+
+    model = tiny_model("llama")
+    optimizer = QKClip(Failing(model.parameters(), lr=0.0), model, 100.0)
+    backward(model, tiny_batch(seed=1))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        optimizer.step()
+    optimizer.optimizer.fails = False
+    optimizer.monitor.reset()
+    optimizer.step(lambda: backward(model, tiny_batch(seed=2)))
+    expected = softmax_maxima(model, tiny_batch(seed=2))[0]
+    torch.testing.assert_close(optimizer.history[-1].measured, expected, rtol=1e-14, atol=0)
+
+
 OPTIMIZERS = {
     "SGD": lambda p: torch.optim.SGD(p, lr=0.01),
     # Without momentum: torch 2.13's own goes on from unset memory where the scaler leaves its first step out.

@@ -141,6 +141,7 @@ class QKClip(torch.optim.Optimizer):
         self.monitor.remove()
 
     def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self._maxima = None  # of a step that was not finished
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         if closure is None and self.monitor.enabled and not _is_skipped(optimizer):
             self._maxima = self._look()  # before anything moves, so that an error leaves the weights as they were
