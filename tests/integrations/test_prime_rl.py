@@ -133,6 +133,7 @@ def test_the_examples_table_calls_the_function_and_is_hmpo(power_mean_loss):
 
 
 def test_without_prime_rl_the_error_says_where_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prime_rl.trainer.rl.loss", None)
     monkeypatch.setitem(sys.modules, "prime_rl", None)
     monkeypatch.delitem(sys.modules, "hmpo_lib.integrations.prime_rl", raising=False)
     with pytest.raises(ModuleNotFoundError, match="needs prime-rl"):

@@ -309,6 +309,7 @@ def test_training_generates_learns_logs_and_clips(tmp_path):
         logging_steps=1,
         num_iterations=2,
         max_steps=2,
+        gradient_checkpointing=True,  # TRL's default
     )
     before = torch.cat([weight.detach().flatten().clone() for weight in made.model.parameters()])
     made.train()
@@ -320,11 +321,14 @@ def test_training_generates_learns_logs_and_clips(tmp_path):
     assert second["hmpo/ratio_max"] > 1.0001  # the second pass over the same completions is stale
 
 
-def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path):
+def test_a_resumed_run_ends_where_an_unbroken_one_does_with_the_clips_state(tmp_path):
     settings = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
-    whole = trainer({"objective": "hmpo"}, folder=str(tmp_path), **settings)
+    own = {"objective": "hmpo", "qk_clip_threshold": 2.0}
+    whole = trainer(own, folder=str(tmp_path), **settings)
     whole.train()
-    resumed = trainer({"objective": "hmpo"}, folder=str(tmp_path), **settings)
+    resumed = trainer(own, folder=str(tmp_path), **settings)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(a, b)
+    assert resumed.qk_clip.steps == whole.qk_clip.steps == 4
+    assert any(record.heads_clipped for record in whole.qk_clip.history)
