@@ -68,6 +68,7 @@ def policy_loss_of(name: str, method: Method) -> Loss:
         info = {} if config is None else config.global_batch_info
         cell = _cell(name, method.objective, loss_agg_mode, config, width=mask.shape[1])
         log_ratios = torch.where(mask, (log_prob - old_log_prob).detach(), 0.0)
+        # The progress is not known: a schedule of one's own that asks for it gives nan, which Objective refuses.
         step = dataclasses.replace(method, objective=cell).step_objective(math.nan, log_ratios, mask, weights)
         normalizer = _normalizer(loss_agg_mode, info, mask)
         value, metrics = policy_loss(log_prob, old_log_prob, weights, mask, step, normalizer=normalizer, metrics=True)

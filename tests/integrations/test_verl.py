@@ -247,6 +247,16 @@ def test_a_schedule_that_needs_the_progress_is_refused():
         call(f"power_mean_{REFUSED}", random_batch(3, 0.3), "token-mean", config())
 
 
+def test_a_schedule_of_ones_own_that_asks_for_the_progress_is_refused():
+    from hmpo_lib import Method
+    from hmpo_lib.integrations.verl import policy_loss_of
+
+    new, old, advantages, mask = random_batch(3, 0.3)
+    annealed = Method(Objective(None), p_schedule=lambda progress, *_: 1 - progress)
+    with pytest.raises(ValueError, match="p is nan"):
+        policy_loss_of("annealed", annealed)(old, new, advantages.unsqueeze(1).expand_as(new), mask)
+
+
 def test_two_ranks_without_the_whole_batchs_numbers_are_refused():
     with pytest.raises(ValueError, match="no batch_num_tokens with dp_size 2"):
         call("power_mean_hmpo", random_batch(3, 0.3), "token-mean", config({"dp_size": 2}))
