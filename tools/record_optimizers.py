@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hmpo_lib.lm.model import make_model, make_tokenizer
 from hmpo_lib.lm.pretrain import pretraining_batch
-from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import BATCH, STEPS, Setting, make_optimizer, race
+from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import BATCH, STEPS, Setting, race, race_optimizer
 from hmpo_lib.teach.a_language_model_from_scratch.race_recording import (
     DETAILS,
     LONG_RATES,
@@ -77,7 +77,7 @@ def step_seconds(settings: list[Setting]) -> Tensor:
     """Seconds of single steps ``[settings, 60]``, taken by turns so that both meet the same state of the machine."""
     tokenizer, generator = make_tokenizer(), torch.Generator().manual_seed(0)
     models = [make_model(0) for _ in settings]
-    optimizers = [make_optimizer(model, setting) for model, setting in zip(models, settings, strict=True)]
+    optimizers = [race_optimizer(model, setting) for model, setting in zip(models, settings, strict=True)]
     seconds: list[list[float]] = [[] for _ in settings]
     for _ in range(TIMED_STEPS):
         input_ids, attention_mask, labels = pretraining_batch(tokenizer, BATCH, generator)

@@ -8,7 +8,7 @@ from hmpo_lib.teach.a_language_model_from_scratch.attention_panel import (
     worked_places,
 )
 from hmpo_lib.teach.a_language_model_from_scratch.race_drawings import LONG
-from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import RECORDS, STEPS, least_loss, make_optimizer
+from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import RECORDS, STEPS, least_loss, race_optimizer
 from hmpo_lib.teach.a_language_model_from_scratch.race_panel import (
     final_losses,
     race_explorer,
@@ -37,10 +37,10 @@ __all__ = [
     "final_losses",
     "least_loss",
     "load_race_traces",
-    "make_optimizer",
     "mean_weights",
     "race_explorer",
     "race_live",
+    "race_optimizer",
     "steps_needed",
     "tuning_explorer",
     "worked_places",

@@ -23,7 +23,7 @@ def steps_of(losses: Sequence[float]) -> list[int]:
     return [STEPS_PER_RECORD * (k + 1) for k in range(len(losses))]
 
 
-def draw_curves(canvas: Canvas, axes: Any, styles: Sequence[str], *, last: int, least: float) -> Move:
+def draw_loss_curves(canvas: Canvas, axes: Any, styles: Sequence[str], *, last: int, least: float) -> Move:
     """A line for each of the styles, which the view's `curves` fill, over a line for the least loss possible."""
     tidy_axes(axes, title="Held-out loss, nats per token", xlabel="optimizer steps", xlim=(0, last), ylim=LOSS_LIMITS)
     axes.axhline(least, color=GREY, linewidth=1, linestyle=":")

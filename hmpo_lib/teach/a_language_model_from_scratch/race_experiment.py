@@ -49,7 +49,7 @@ class RaceRecord(NamedTuple):
     held_out_loss: float
 
 
-def make_optimizer(model: PreTrainedModel, setting: Setting) -> torch.optim.Optimizer:
+def race_optimizer(model: PreTrainedModel, setting: Setting) -> torch.optim.Optimizer:
     """The optimizer of a setting; it moves all the model's weights.
 
     Raises:
@@ -80,7 +80,7 @@ def race(
     tokenizer = make_tokenizer()
     model = make_model(seed) if model is None else model
     held_out = held_out_batch()
-    optimizer = make_optimizer(model, setting)
+    optimizer = race_optimizer(model, setting)
     losses: list[float] = []
     for made in pretrain(model, tokenizer, steps=steps, batch_size=BATCH, seed=seed, optimizer=optimizer):
         losses.append(made["loss"])

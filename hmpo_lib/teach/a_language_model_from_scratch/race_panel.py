@@ -13,8 +13,8 @@ from hmpo_lib.evaluation import student_interval
 from hmpo_lib.teach.a_language_model_from_scratch.race_drawings import (
     LONG,
     OWN,
-    draw_curves,
     draw_finals,
+    draw_loss_curves,
     draw_tuning,
     steps_of,
 )
@@ -96,7 +96,7 @@ def tuning_explorer(traces: RaceTraces) -> Panel[TuningView]:
     canvas = Canvas(760, 360)
     styles = [name for name in OPTIMIZERS for _ in TUNING_SEEDS]
     moves = [
-        draw_curves(canvas, canvas.figure.add_axes(LEFT), styles, last=STEPS, least=least_loss(held_out_batch())),
+        draw_loss_curves(canvas, canvas.figure.add_axes(LEFT), styles, last=STEPS, least=least_loss(held_out_batch())),
         draw_tuning(canvas, canvas.figure.add_axes(RIGHT), traces),
     ]
 
@@ -183,7 +183,7 @@ def race_explorer(traces: RaceTraces) -> Panel[RaceView]:
     canvas = Canvas(760, 360)
     styles, least = ["Muon", "AdamW", LONG], least_loss(held_out_batch())
     moves = [
-        draw_curves(canvas, canvas.figure.add_axes(LEFT), styles, last=2 * STEPS, least=least),
+        draw_loss_curves(canvas, canvas.figure.add_axes(LEFT), styles, last=2 * STEPS, least=least),
         draw_finals(canvas, canvas.figure.add_axes(RIGHT), _finals_for_plot(traces)),
     ]
 
@@ -211,7 +211,7 @@ def race_live(
     recorded = tuple(tuple(run) for runs in traces.held_out_losses.tolist() for run in runs)
     place = OPTIMIZERS.index(setting.optimizer)
     moves = [
-        draw_curves(canvas, canvas.figure.add_axes(LEFT), styles, last=STEPS, least=least_loss(held_out_batch())),
+        draw_loss_curves(canvas, canvas.figure.add_axes(LEFT), styles, last=STEPS, least=least_loss(held_out_batch())),
         draw_finals(canvas, canvas.figure.add_axes(RIGHT), _finals_for_plot(traces)),
     ]
 

@@ -94,7 +94,7 @@ def draw_plane(canvas: Canvas, axes: Any, worlds: int) -> Move:
     return move
 
 
-def draw_curves(canvas: Canvas, axes: Any, over: str) -> Move:
+def draw_learning_curves(canvas: Canvas, axes: Any, over: str) -> Move:
     """The gain over the steps, of three means and the chosen p, each with its interval."""
     tidy_axes(axes, xlabel="optimizer steps", xlim=(0, CURVE_STEPS[-1]), ylim=(-0.1, 1.22))
     title = f"Learning: share of the way to the best sequence ({over}, 95 % intervals)"

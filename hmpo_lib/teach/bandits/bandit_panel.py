@@ -8,7 +8,15 @@ from torch import Tensor
 
 from hmpo_lib.bandits import sequence_logprobs, sequence_probabilities
 from hmpo_lib.means import log_power_mean
-from hmpo_lib.teach.bandits.bandit_drawings import BINS, LIMIT, NAMED, PESSIMISTIC, draw_curves, draw_plane, draw_ratios
+from hmpo_lib.teach.bandits.bandit_drawings import (
+    BINS,
+    LIMIT,
+    NAMED,
+    PESSIMISTIC,
+    draw_learning_curves,
+    draw_plane,
+    draw_ratios,
+)
 from hmpo_lib.teach.bandits.bandit_recording import (
     CLIPS,
     CURVE_STEPS,
@@ -138,7 +146,9 @@ def bandit_explorer(traces: BanditTraces, *, p: float = -1.0) -> Panel[BanditVie
     moves = [
         draw_ratios(canvas, canvas.figure.add_axes((0.075, 0.6, 0.36, 0.345))),
         draw_plane(canvas, canvas.figure.add_axes((0.535, 0.6, 0.445, 0.345)), traces.errors.shape[-1]),
-        draw_curves(canvas, canvas.figure.add_axes((0.075, 0.085, 0.905, 0.365)), f"{traces.gains.shape[-1]} worlds"),
+        draw_learning_curves(
+            canvas, canvas.figure.add_axes((0.075, 0.085, 0.905, 0.365)), f"{traces.gains.shape[-1]} worlds"
+        ),
     ]
 
     def draw(view: BanditView) -> None:

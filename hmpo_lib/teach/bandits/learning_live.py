@@ -10,7 +10,7 @@ from hmpo_lib.bandit_learning import learn
 from hmpo_lib.bandits import expected_reward
 from hmpo_lib.methods import Method
 from hmpo_lib.objectives import Clip, Objective
-from hmpo_lib.teach.bandits.bandit_drawings import NAMED, draw_curves
+from hmpo_lib.teach.bandits.bandit_drawings import NAMED, draw_learning_curves
 from hmpo_lib.teach.bandits.bandit_recording import CLIPS, CURVE_STEPS, LEARNING_RATE, mean_intervals
 from hmpo_lib.teach.bandits.worlds_experiment import random_world
 from hmpo_lib.teach.live import LiveRun
@@ -62,7 +62,7 @@ def learning_live(*, p: float, staleness: int, length: int, clip: str, kind: str
     The cell's last line is ``gains = await learning_live(**panel.values).run()``.
     """
     canvas = Canvas(760, 300)
-    move = draw_curves(canvas, canvas.figure.add_axes((0.075, 0.17, 0.905, 0.72)), "new worlds")
+    move = draw_learning_curves(canvas, canvas.figure.add_axes((0.075, 0.17, 0.905, 0.72)), "new worlds")
 
     def words(gains: Sequence[Tensor]) -> str:
         curves = view_curves(gains).curves

@@ -15,7 +15,7 @@ from hmpo_lib.teach.shared.simulated_ratios import KINDS, LENGTHS, length_slider
 
 
 @dataclass(frozen=True)
-class LengthView:
+class SpreadView:
     """One setting of the length panel; each inner tuple runs over LENGTHS.
 
     Attributes:
@@ -34,7 +34,7 @@ class LengthView:
         return [quantile[LENGTHS.index(self.length)] for quantile in self.bands[kind]]
 
 
-def view_length(ratio: float, spread: float, length: int) -> LengthView:
+def view_length(ratio: float, spread: float, length: int) -> SpreadView:
     """How product and geometric mean of simulated completions spread at each length.
 
     >>> view_length(1.02, 0.0, 200).at_length("product")[1]
@@ -44,10 +44,10 @@ def view_length(ratio: float, spread: float, length: int) -> LengthView:
     logs = simulate(ratio, spread)
     bands = {kind: tuple(map(tuple, logs[kind].quantile(levels, dim=0).exp().tolist())) for kind in KINDS}
     widths = {kind: tuple(logs[kind].std(dim=0).tolist()) for kind in KINDS}
-    return LengthView(ratio, spread, length, bands, widths)
+    return SpreadView(ratio, spread, length, bands, widths)
 
 
-def length_caption(view: LengthView) -> str:
+def length_caption(view: SpreadView) -> str:
     """Both ratios at the chosen length."""
 
     def said(kind: str) -> str:
@@ -58,7 +58,7 @@ def length_caption(view: LengthView) -> str:
     return f"{view.length} tokens, {many}: product {said('product')}, geometric mean {said('geometric')}."
 
 
-def length_alt(view: LengthView) -> str:
+def length_alt(view: SpreadView) -> str:
     """The two plots in words."""
     return (
         f"Left, over the number of tokens, product and geometric mean of token ratios around {view.ratio:g}. "
@@ -68,7 +68,7 @@ def length_alt(view: LengthView) -> str:
     )
 
 
-def length_explorer(*, ratio: float = 1.02, spread: float = 0.0) -> Panel[LengthView]:
+def length_explorer(*, ratio: float = 1.02, spread: float = 0.0) -> Panel[SpreadView]:
     """Product and geometric mean over the length, for a chosen token ratio and spread around it."""
     canvas = Canvas(760, 340)
     left, right = (canvas.figure.add_axes((x, 0.145, 0.39, 0.75)) for x in (0.085, 0.585))
@@ -91,7 +91,7 @@ def length_explorer(*, ratio: float = 1.02, spread: float = 0.0) -> Panel[Length
     alike = canvas.animate(right.text(20, 0.1, "", ha="center", fontsize=10, color=GREY))
     left.legend(loc="upper left", fontsize=9, handlelength=3.5, frameon=False)
 
-    def draw(view: LengthView) -> None:
+    def draw(view: SpreadView) -> None:
         for kind in KINDS:
             low, middle, high = view.bands[kind]
             bands[kind].set_data(LENGTHS, low, high)

@@ -23,8 +23,8 @@ from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import (
     Setting,
     held_out_batch,
     least_loss,
-    make_optimizer,
     race,
+    race_optimizer,
 )
 from hmpo_lib.teach.a_language_model_from_scratch.race_panel import (
     final_losses,
@@ -111,7 +111,7 @@ def test_both_optimizers_move_every_weight():
     for setting in (MUON, ADAMW):
         model = make_model(0)
         before = [weight.detach().clone() for weight in model.parameters()]
-        optimizer = make_optimizer(model, setting)
+        optimizer = race_optimizer(model, setting)
         model(input_ids=input_ids, attention_mask=attention_mask, labels=labels).loss.backward()
         optimizer.step()
         assert not any(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
@@ -119,7 +119,7 @@ def test_both_optimizers_move_every_weight():
 
 def test_unknown_optimizer_is_refused():
     with pytest.raises(ValueError, match="expected 'Muon' or 'AdamW'"):
-        make_optimizer(make_model(0), Setting("SGD", 0.1, 0.9))
+        race_optimizer(make_model(0), Setting("SGD", 0.1, 0.9))
 
 
 def test_held_out_texts_are_held_out_and_those_of_training_are_not():
