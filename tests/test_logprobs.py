@@ -228,7 +228,7 @@ def test_completions_of_no_token_and_of_one_have_their_places():
     )
 
 
-def test_the_shipped_model_is_sure_of_little_where_its_entropy_is_high():
+def test_entropy_is_between_0_and_that_of_a_uniform_choice_and_rises_with_the_temperature():
     model, _ = load_base_model()
     rollout = make_rollout()
     entropy = token_statistics(model, rollout).entropy
