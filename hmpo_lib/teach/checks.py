@@ -194,8 +194,8 @@ def check(answer: Callable[..., Any]) -> Verdict:
     A function that no exercise is named after, such as a lambda, is told so.
 
     >>> import hmpo_lib.teach.three_means
-    >>> def tokens_heard(r, p): ...
-    >>> check(tokens_heard).text
+    >>> def turning_point(r): ...
+    >>> check(turning_point).text
     'Not written yet: ...'
     """
     name = getattr(answer, "__name__", None)

@@ -56,6 +56,16 @@ MEAN_STYLES = {
     )
 }
 
+
+def exponent_colour(p: float) -> str:
+    """The colour of an exponent in all figures: blue below 0, green at 0, vermillion above.
+
+    >>> exponent_colour(-2.0) == BLUE, exponent_colour(0.0) == GREEN, exponent_colour(0.5) == VERMILLION
+    (True, True, True)
+    """
+    return GREEN if p == 0 else BLUE if p < 0 else VERMILLION
+
+
 A = TypeVar("A", bound=Any)  # an Artist; matplotlib is not typed here
 
 

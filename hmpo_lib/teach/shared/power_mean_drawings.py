@@ -16,9 +16,8 @@ from hmpo_lib.teach.plotting import (
     BLACK,
     GREY,
     MEAN_STYLES,
-    ORANGE,
-    SKY_BLUE,
     Canvas,
+    exponent_colour,
     label_ticks,
     round_numbers,
     tidy_axes,
@@ -47,7 +46,7 @@ def log_of(ratios: Sequence[float]) -> torch.Tensor:
 
 
 def view_power_mean(ratios: Sequence[float], p: float) -> PowerMeanView:
-    """The mean M_p of positive ratios, and the weights W with which it hears each of them.
+    """The mean M_p of positive ratios, and the shares W that it gives them.
 
     >>> view_power_mean([0.5, 1.0, 1.5], -1.0).weights  # (6, 3, 2) / 11
     (0.545..., 0.272..., 0.181...)
@@ -62,26 +61,25 @@ Move = Callable[[PowerMeanView], None]
 
 
 def draw_number_line(canvas: Canvas, axes: Any, ratios: Sequence[float], *, title: str, xlabel: str = "") -> Move:
-    """Ratios on a line from 0: a ring for an equal weight, a disc for its weight; equal ratios stand on each other."""
+    """Ratios as discs on a line from 0, equal ones stacked, and the mean as a line in its exponent's colour."""
     right = 1.08 * max(ratios)
     tidy_axes(axes, title=title, xlabel=xlabel, xlim=(0, right), ylim=(-1.3, 3.9), grid=False)
     axes.spines["left"].set_visible(False)
     axes.set_yticks([])
     most = max(Counter(ratios).values())
     heights = [list(ratios)[:k].count(ratio) * min(0.9, 2.7 / most) for k, ratio in enumerate(ratios)]
-    ring = 60.0  # area in square points
-    discs = canvas.animate(axes.scatter(ratios, heights, color=SKY_BLUE, linewidths=0, clip_on=False))
-    canvas.animate(axes.scatter(ratios, heights, s=ring, facecolors="none", edgecolors=GREY, linewidths=1))
-    line = canvas.animate(axes.axvline(1.0, color=BLACK, linewidth=2))
+    axes.scatter(ratios, heights, s=75, color=GREY, edgecolors="white", linewidths=1, clip_on=False, zorder=3)
+    line = canvas.animate(axes.axvline(1.0, linewidth=2.5))
     label = canvas.animate(axes.annotate("", (0, 3.8), (0, 0), textcoords="offset points", va="top"))
     label.set(fontsize=11, fontweight="bold")
 
     def move(view: PowerMeanView) -> None:
-        discs.set_sizes([ring * len(ratios) * weight for weight in view.weights])
         line.set_xdata([view.mean, view.mean])
         label.set_text(f"mean {view.mean:.3f}")
         label.xy = (view.mean, 3.8)
-        on_the_left = view.mean < right / 2
+        for artist in (line, label):
+            artist.set_color(exponent_colour(view.p))
+        on_the_left = view.mean < 0.84 * right
         label.set(x=7 if on_the_left else -7, horizontalalignment="left" if on_the_left else "right")
 
     return move
@@ -104,11 +102,13 @@ def draw_curve(canvas: Canvas, axes: Any, ratios: Sequence[float]) -> Move:
     for style in NAMED:
         mean = view_power_mean(ratios, style.p).mean
         axes.plot(style.p, mean, style.marker, color=style.colour, markersize=7)
-        axes.annotate(style.name[0].upper(), (style.p, mean), (6, -11), textcoords="offset points", color=style.colour)
-    marker = canvas.animate(axes.plot([], [], "o", color=ORANGE, markeredgecolor=BLACK, markersize=11)[0])
+        place = {"textcoords": "offset points", "color": style.colour, "fontsize": 9}
+        axes.annotate(f"{style.name} $M_{{{style.p:g}}}$", (style.p, mean), (9, -7), va="top", **place)
+    marker = canvas.animate(axes.plot([], [], "o", markeredgecolor=BLACK, markersize=11)[0])
 
     def move(view: PowerMeanView) -> None:
         marker.set_data([max(-INFINITY_AT, min(INFINITY_AT, view.p))], [view.mean])
+        marker.set_color(exponent_colour(view.p))
 
     return move
 
@@ -116,18 +116,18 @@ def draw_curve(canvas: Canvas, axes: Any, ratios: Sequence[float]) -> Move:
 def draw_weights(canvas: Canvas, axes: Any, ratios: Sequence[float]) -> Move:
     """One bar for each ratio's escort weight, with the line of equal weights."""
     n = len(ratios)
-    tidy_axes(axes, title="Whom the mean hears", xlabel="ratio", ylabel="weight $W$")
+    tidy_axes(axes, title="The share $W$ of each ratio", xlabel="ratio")
     axes.set(xlim=(-0.6, n - 0.4), ylim=(0, 1.1))
     axes.grid(visible=False, axis="x")
     label_ticks(axes, range(n), [f"{ratio:g}" for ratio in ratios], axis="x")
-    bars = [canvas.animate(bar) for bar in axes.bar(range(n), [0.0] * n, width=0.7, color=SKY_BLUE)]
+    bars = [canvas.animate(bar) for bar in axes.bar(range(n), [0.0] * n, width=0.7)]
     canvas.animate(axes.axhline(1 / n, color=BLACK, linewidth=1, linestyle="--"))
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
     labels = [canvas.animate(axes.text(k, 0, "", ha="center", va="bottom", fontsize=9, bbox=box)) for k in range(n)]
 
     def move(view: PowerMeanView) -> None:
         for bar, label, weight in zip(bars, labels, view.weights, strict=True):
-            bar.set_height(weight)
+            bar.set(height=weight, color=exponent_colour(view.p))
             label.set_text(f"{weight:.2f}")
             label.set_y(weight + 0.012)
 

@@ -1,9 +1,9 @@
-"""One slider, one verdict: which side of 1 the mean of six ratios falls on."""
+"""One slider, one verdict: on which side of 1 the mean of six ratios falls."""
 
 from collections.abc import Sequence
 
 from hmpo_lib.teach.panels import Panel, p_label, p_slider
-from hmpo_lib.teach.plotting import GREEN, ORANGE, Canvas
+from hmpo_lib.teach.plotting import BLACK, ORANGE, PURPLE, Canvas
 from hmpo_lib.teach.shared.power_mean_drawings import (
     LARGEST_P,
     PowerMeanView,
@@ -31,15 +31,16 @@ def start_caption(view: PowerMeanView) -> str:
 
 def start_alt(view: PowerMeanView) -> str:
     """The number line in words."""
-    ratios = ", ".join(f"{ratio:g}" for ratio in view.ratios)
-    return f"Number line with the token ratios {ratios} and their mean at {view.mean:.3f}: {start_verdict(view)}."
+    return (
+        f"Number line with the token ratios {', '.join(f'{ratio:g}' for ratio in view.ratios)}. {start_caption(view)}"
+    )
 
 
 def start_panel(ratios: Sequence[float] = START_RATIOS) -> Panel[PowerMeanView]:
-    """One slider, one verdict: which side of 1 the mean of the ratios falls on."""
+    """One slider, one verdict: on which side of 1 the mean of the ratios falls."""
     log_of(ratios)
     canvas = Canvas(760, 230)
-    axes = canvas.figure.add_axes((0.03, 0.24, 0.94, 0.59))
+    axes = canvas.mosaic("a")["a"]
     move_mean = draw_number_line(
         canvas,
         axes,
@@ -47,8 +48,11 @@ def start_panel(ratios: Sequence[float] = START_RATIOS) -> Panel[PowerMeanView]:
         title=f"{len(ratios)} tokens of one answer",
         xlabel="ratio: the token's new probability over its old one",
     )
-    axes.axvspan(0, 1, color=ORANGE, alpha=0.12, linewidth=0)
-    axes.axvspan(1, axes.get_xlim()[1], color=GREEN, alpha=0.12, linewidth=0)
+    right = axes.get_xlim()[1]
+    for low, high, colour, name in ((0, 1, PURPLE, "less likely"), (1, right, ORANGE, "more likely")):
+        axes.axvspan(low, high, color=colour, alpha=0.14, linewidth=0)
+        axes.text((low + high) / 2, -0.95, name, ha="center", va="center", fontsize=11)
+    axes.axvline(1, color=BLACK, linewidth=1, linestyle=":")
     verdict = canvas.animate(axes.set_title("", loc="right", fontsize=12, fontweight="bold"))
 
     def draw(view: PowerMeanView) -> None:

@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: how many numbers a mean hears, and the exponent at which its verdict turns."""
+"""Exercises of notebook 01: the harmonic mean, the push on a token, and the exponent at which a verdict turns."""
 
 # Without types, as the reader sees them in the stubs:
 # mypy: allow-untyped-defs
@@ -15,6 +15,7 @@ def numbers(*values):
 
 
 OUTLIER = numbers(0.1, 1.0, 1.0, 1.0, 1.0)
+FALLEN = numbers(0.05, 1.0, 1.5).log()
 SIX = numbers(0.3, 0.9, 1.1, 1.2, 1.3, 1.5)  # of notebook 00
 
 
@@ -32,40 +33,45 @@ def halve(rises_above):
 
 
 @exercise(
-    probes=[(OUTLIER, -1), (OUTLIER, 0), (OUTLIER, 1), (SIX, -1), (SIX, 2)],
+    probes=[(OUTLIER,), (SIX,), (numbers(2.0, 6.0),)],
     mistakes={
-        "The softmax needs p times the logarithms of the ratios; these are the ratios themselves.": (
-            lambda r, p: 1 / power_mean_weights(r, p).square().sum()
+        "That is the average of the reciprocals. Take the reciprocal of it once more.": lambda r: (1 / r).mean(),
+        "That is 1 over the sum of the reciprocals. Average them, do not sum them.": lambda r: 1 / (1 / r).sum(),
+        "That is the arithmetic mean: average the reciprocals instead.": lambda r: r.mean(),
+        "Those are all n of them: average the reciprocals before you turn back.": lambda r: 1 / (1 / r),
+        "That is the geometric mean. Here it is the reciprocals that are averaged.": lambda r: r.log().mean().exp(),
+    },
+    insight="Of 0.1, 1, 1, 1, 1 it is 0.357: nearer to the one small number than to the four ones.",
+)
+def harmonic_mean(r):
+    """The harmonic mean of a tensor of positive numbers."""
+    return 1 / (1 / r).mean()
+
+
+@exercise(
+    probes=[(FALLEN, -1, 1.0), (FALLEN, 0, 1.0), (FALLEN, 1, -1.0), (SIX.log(), 2, 0.5)],
+    mistakes={
+        "Those are the shares times A. They say how the total is shared out; the total, A M_p, is missing.": (
+            lambda d, p, advantage: advantage * power_mean_weights(d, p)
         ),
-        "The sign of p is turned round: for p < 0 the small ratios weigh most.": (
-            lambda r, p: 1 / power_mean_weights(r.log(), -p).square().sum()
+        "`log_power_mean` gives the logarithm of the mean: take `.exp()` of it.": (
+            lambda d, p, advantage: advantage * log_power_mean(d, p) * power_mean_weights(d, p)
         ),
-        "That is the sum of the squares itself. Take 1 over it.": (
-            lambda r, p: power_mean_weights(r.log(), p).square().sum()
+        "The advantage is missing: its sign says up or down.": (
+            lambda d, p, advantage: log_power_mean(d, p).exp() * power_mean_weights(d, p)
         ),
-        "That is 1 over the largest weight, the count if all were like it. Sum the squares of all.": (
-            lambda r, p: 1 / power_mean_weights(r.log(), p).max()
+        "That is the total, A M_p. Share it out by the weights.": (
+            lambda d, p, advantage: advantage * log_power_mean(d, p).exp()
         ),
-        "Those are the weights themselves. How many are heard is 1 over the sum of their squares.": (
-            lambda r, p: power_mean_weights(r.log(), p)
-        ),
-        "That is 1 whatever the weights are, since they sum to 1. Square each weight first, then sum.": (
-            lambda r, p: 1 / power_mean_weights(r.log(), p).sum().square()
-        ),
-        "The weights do not sum to 1 yet: divide each power by the sum of all of them.": (
-            lambda r, p: 1 / (r**p).square().sum()
+        "The sign of p is the other one in the weights.": (
+            lambda d, p, advantage: advantage * log_power_mean(d, p).exp() * power_mean_weights(d, -p)
         ),
     },
-    insight="Of the numbers 0.1, 1, 1, 1, 1 the harmonic mean hears fewer than two; the geometric mean hears all five.",
+    insight="It is what torch's autograd gives for the derivative of A M_p with respect to each d_t.",
 )
-def tokens_heard(r, p):
-    """How many of the numbers r does the mean M_p hear?
-
-    Count them by 1 over the sum of the squared escort weights: n equal weights count as n, a single weight of 1
-    counts as 1. r is a tensor, p a number.
-    """
-    W = power_mean_weights(r.log(), p)
-    return 1 / (W**2).sum()
+def pushes(d, p, advantage):
+    """The push A M_p W_t on each token, from the log-ratios d."""
+    return advantage * log_power_mean(d, p).exp() * power_mean_weights(d, p)
 
 
 @exercise(
@@ -83,11 +89,7 @@ def tokens_heard(r, p):
     insight="The verdict on the six ratios turns at p = 0.483: GSPO's mean is on one side, GRPO's on the other.",
 )
 def turning_point(r):
-    """The exponent p between -5 and 5 at which the mean M_p of the ratios r is 1.
-
-    The mean never falls as p rises, so halve the interval. Where the mean at its middle is above 1, p is too large:
-    keep the lower half. Else keep the upper half. Return the middle after 40 halvings.
-    """
+    """The exponent p between -5 and 5 at which the mean M_p of the ratios r is 1, to four digits."""
     low, high = -5.0, 5.0
     for _ in range(40):
         middle = (low + high) / 2

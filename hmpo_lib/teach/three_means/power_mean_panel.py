@@ -1,9 +1,9 @@
-"""The panel of the power mean: its number line, its curve over p and its weights, moved by one slider."""
+"""The panel of the power mean: its number line, its curve over p and its shares, moved by one slider."""
 
 from collections.abc import Sequence
 
 from hmpo_lib.teach.panels import Panel, p_label, p_slider
-from hmpo_lib.teach.plotting import GREY, Canvas
+from hmpo_lib.teach.plotting import Canvas
 from hmpo_lib.teach.shared.power_mean_drawings import (
     LARGEST_P,
     PowerMeanView,
@@ -16,34 +16,33 @@ from hmpo_lib.teach.shared.power_mean_drawings import (
 
 
 def power_mean_caption(view: PowerMeanView) -> str:
-    """The mean, and whom it hears most."""
-    loudest = max(view.weights)
-    heard = view.ratios[view.weights.index(loudest)]
-    equal = max(view.weights) - min(view.weights) < 1e-9
-    hears = "it hears all ratios alike" if equal else f"it hears {heard:g} most, with weight {loudest:.3f}"
-    return f"{p_label(view.p)}: the mean is {view.mean:.3f}; {hears}."
+    """The mean, and which ratio has the largest share in it."""
+    largest = max(view.weights)
+    equal = largest - min(view.weights) < 1e-9
+    ratio = view.ratios[view.weights.index(largest)]
+    shares = "all shares are equal" if equal else f"the largest share, {largest:.3f}, is that of {ratio:g}"
+    return f"{p_label(view.p)}: the mean is {view.mean:.3f}; {shares}."
 
 
 def power_mean_alt(view: PowerMeanView) -> str:
     """The three plots in words."""
-    weights = ", ".join(f"{ratio:g}: {weight:.3f}" for ratio, weight in zip(view.ratios, view.weights, strict=True))
+    shares = ", ".join(f"{ratio:g}: {weight:.3f}" for ratio, weight in zip(view.ratios, view.weights, strict=True))
     return (
-        f"Ratios on a number line with their mean at {view.mean:.3f}; the curve of the mean over p, which rises from "
-        f"{min(view.ratios):g} to {max(view.ratios):g}, marked at {p_label(view.p)}; bars of the weights: {weights}."
+        f"Ratios on a number line with their mean; the curve of the mean over p, which rises from {min(view.ratios):g} "
+        f"to {max(view.ratios):g}; bars of the shares, {shares}. {power_mean_caption(view)}"
     )
 
 
 def power_mean_explorer(ratios: Sequence[float], *, p: float = -1.0) -> Panel[PowerMeanView]:
-    """One slider for p; the mean on the number line, the curve of M_p and the escort weights follow together."""
+    """One slider for p; the mean on the number line, the curve of M_p and the shares follow together."""
     log_of(ratios)
     canvas = Canvas(760, 440)
-    figure = canvas.figure
+    axes = canvas.mosaic([["line", "line"], ["curve", "shares"]], width_ratios=(1.5, 1), height_ratios=(1, 1.9))
     moves = [
-        draw_number_line(canvas, figure.add_axes((0.105, 0.7, 0.875, 0.22)), ratios, title="Ratios and their mean"),
-        draw_curve(canvas, figure.add_axes((0.105, 0.115, 0.47, 0.425)), ratios),
-        draw_weights(canvas, figure.add_axes((0.66, 0.115, 0.32, 0.425)), ratios),
+        draw_number_line(canvas, axes["line"], ratios, title="The ratios and their mean"),
+        draw_curve(canvas, axes["curve"], ratios),
+        draw_weights(canvas, axes["shares"], ratios),
     ]
-    figure.text(0.98, 0.945, "ring: equal weight   disc: its weight", ha="right", fontsize=9, color=GREY)
 
     def draw(view: PowerMeanView) -> None:
         for move in moves:
