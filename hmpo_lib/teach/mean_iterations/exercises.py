@@ -1,4 +1,4 @@
-"""Exercises of notebook 02: how many steps for so many digits, and when √(A H) is the geometric mean."""
+"""Exercises of notebook 02: one step, how many of them for so many digits, and a third number that balances."""
 
 # Without types, as the reader sees them in the stubs:
 # mypy: allow-untyped-defs
@@ -7,6 +7,28 @@ import math
 
 from hmpo_lib.iterations import arithmetic_harmonic_mean
 from hmpo_lib.teach.checks import exercise
+
+
+@exercise(
+    probes=[(2.0, 1.0), (9.0, 4.0), (20.0, 0.1)],
+    mistakes={
+        "The harmonic mean is missing its 2: it is 2 a h / (a + h).": lambda a, h: ((a + h) / 2, a * h / (a + h)),
+        "The second of the two is the new arithmetic mean again; take the harmonic mean of the old pair.": (
+            lambda a, h: ((a + h) / 2, (a + h) / 2)
+        ),
+        "The second mean was taken of the new a. Both come from the old pair.": (
+            lambda a, h: ((a + h) / 2, 2 * ((a + h) / 2) * h / ((a + h) / 2 + h))
+        ),
+        "That is the geometric mean in the second place: it is where the two are going.": (
+            lambda a, h: ((a + h) / 2, math.sqrt(a * h))
+        ),
+        "First the arithmetic mean, then the harmonic one.": lambda a, h: (2 * a * h / (a + h), (a + h) / 2),
+    },
+    insight="From 2 and 1 it gives 3/2 and 4/3, whose product is 2 again.",
+)
+def pincer_step(a, h):
+    """The arithmetic and the harmonic mean of the two numbers a and h, as a pair."""
+    return (a + h) / 2, 2 * a * h / (a + h)
 
 
 def wrong_count(start=lambda gap: -math.log10(gap), more=lambda right, first: 2 * right, steps=0):
@@ -41,10 +63,9 @@ def wrong_count(start=lambda gap: -math.log10(gap), more=lambda right, first: 2 
     insight="From 4 and 9 it takes 5 steps for 15 digits, and 11 for a thousand.",
 )
 def steps_until(a, b, digits):
-    """How many steps of the arithmetic-harmonic iteration until so many digits are right?
+    """How many steps of the pincer from a and b until at least so many digits are right?
 
-    Let x be the larger of the two numbers and g = √(a b). The right digits are -log₁₀ of (x - g) / (x + g) at the
-    start, and double at each step. Return the first number of steps with at least `digits` right digits.
+    Right digits are -log₁₀ of the gap (x - g) / (x + g), where x is the larger number and g = √(a b).
     """
     x, g = max(a, b), math.sqrt(a * b)
     right = -math.log10((x - g) / (x + g))
@@ -68,11 +89,8 @@ def steps_until(a, b, digits):
         "That is the factor from x to y. Go by that factor once more, from y on.": lambda x, y: y / x,
         "Then the product of the outer two is x² y. It has to be y², the square of the middle one.": lambda x, y: x * y,
     },
-    insight="The three logarithms make equal steps, so the set is log-symmetric, and iterating A and H ends at G.",
+    insight="The three logarithms make equal steps, so they are log-symmetric, and M_1 and M_-1 iterate to M_0.",
 )
 def third_number(x, y):
-    """A third number, above x and y, with which √(A H) of the three is their geometric mean.
-
-    It is given that 0 < x < y.
-    """
+    """A third number, above both 0 < x < y, with which M_1 and M_-1 of the three iterate to their geometric mean."""
     return y * y / x

@@ -21,7 +21,7 @@ def pincer_animation(a: int, b: int, *, steps: int = 4) -> Animation:
     history = arithmetic_harmonic_mean(Fraction(max(a, b)), Fraction(min(a, b)), max_steps=steps, tolerance=0).history
     rows = [(decimals(x), decimals(y)) for x, y in history]
     canvas = Canvas(760, 270)
-    axes = canvas.figure.add_axes((0.06, 0.17, 0.38, 0.72))
+    axes = canvas.figure.add_axes((0.06, 0.17, 0.38, 0.72))  # a table stands beside them, in the figure's coordinates
     move_jaws = _draw_falling_jaws(canvas, axes, history)
     show_rows = _draw_table(canvas, axes, rows)
 

@@ -72,16 +72,16 @@ def pincer_alt(view: PincerView) -> str:
     """The two plots in words."""
     pairs = "; ".join(f"{x:.5g} and {y:.5g}" for x, y in list(zip(view.upper, view.lower, strict=True))[:4])
     return (
-        f"Two lines, the arithmetic and the {view.partner} mean, close in on {view.limit:.5g}: {pairs}. Beside them "
-        f"the number of right digits after each step, from {view.digits[0]:.2g} to {view.digits[-1]:.3g}."
+        f"Two lines close in on each other: {pairs}. Beside them the right digits of each step. {pincer_caption(view)}"
     )
 
 
 def pincer_explorer(a: float, b: float, *, partner: str = "harmonic") -> Panel[PincerView]:
     """Sliders for two start values; the two means close in, step by step, and the right digits double."""
     canvas = Canvas(760, 330)
-    move_jaws = draw_jaws(canvas, canvas.figure.add_axes((0.06, 0.15, 0.42, 0.73)))
-    move_digits = draw_digits(canvas, canvas.figure.add_axes((0.58, 0.15, 0.4, 0.73)))
+    axes = canvas.mosaic([["jaws", "digits"]])
+    move_jaws = draw_jaws(canvas, axes["jaws"])
+    move_digits = draw_digits(canvas, axes["digits"])
 
     def draw(view: PincerView) -> None:
         move_jaws(view)
@@ -104,24 +104,28 @@ def pincer_explorer(a: float, b: float, *, partner: str = "harmonic") -> Panel[P
 
 
 def draw_jaws(canvas: Canvas, axes: Axes) -> Callable[[PincerView], None]:
-    """Both numbers over the steps, and the line at which they meet."""
-    tidy_axes(axes, title="Closing in", xlabel="steps", xlim=(-0.3, STEPS + 0.3), ylim=(0.04, 24))
-    axes.set_yscale("log")
-    label_ticks(axes, [0.1, 0.2, 0.5, 1, 2, 5, 10, 20])
+    """Both numbers over the steps, logarithmically between the two they start from, and where they meet."""
+    tidy_axes(axes, title="Closing in", xlabel="steps", xlim=(-0.3, STEPS + 0.3), ylim=(-0.08, 1.08))
     label_ticks(axes, range(STEPS + 1), axis="x")
-    limit = canvas.animate(axes.axhline(1.0, color=BLACK, linewidth=1))
+    label_ticks(axes, [0, 1], ["smaller", "larger"])
+    limit = canvas.animate(axes.axhline(0.5, color=BLACK, linewidth=1))
     label = canvas.animate(axes.set_title("", loc="right", fontsize=10))
     lines = {}
     for name in ("arithmetic", "harmonic", "geometric"):
         lines[name] = canvas.animate(axes.plot([], [], label=name, **look_of(name))[0])
-    axes.legend(loc="lower center", fontsize=9, frameon=False, ncols=3, columnspacing=0.9, handlelength=2)
+    axes.legend(loc="upper right", fontsize=9, frameon=False)
 
     def move(view: PincerView) -> None:
+        high, low = view.upper[0], view.lower[0]
+
+        def height(x: float) -> float:
+            return 0.5 if high == low else math.log(x / low) / math.log(high / low)
+
         for name, line in lines.items():
             values = {"arithmetic": view.upper, view.partner: view.lower}.get(name, ())
-            line.set_data(range(len(values)), values)
-        limit.set_ydata([view.limit, view.limit])
-        label.set_text(f"they meet at {view.limit:.6g}")
+            line.set_data(range(len(values)), [*map(height, values)])
+        limit.set_ydata([height(view.limit)] * 2)
+        label.set_text(f"{high:g} and {low:g} meet at {view.limit:.6g}")
 
     return move
 

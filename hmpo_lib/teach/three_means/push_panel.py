@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ipywidgets as widgets
 import torch
@@ -98,7 +99,7 @@ def push_explorer(ratios: Sequence[float], *, p: float = -1.0) -> Panel[PushView
     quiver = canvas.animate(
         arrows.quiver(starts, rows, zeros, zeros, angles="xy", scale_units="xy", scale=1, width=0.008, zorder=3)
     )
-    place = {"fontsize": 9, "ha": "center", "va": "bottom"}
+    place: dict[str, Any] = {"fontsize": 9, "ha": "center", "va": "bottom"}
     labels = [
         canvas.animate(arrows.text(start, row + 0.22, "", **place)) for start, row in zip(starts, rows, strict=True)
     ]

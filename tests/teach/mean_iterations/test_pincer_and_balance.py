@@ -17,8 +17,8 @@ from scipy.stats import gmean, hmean
 from hmpo_lib import arithmetic_harmonic_mean
 from hmpo_lib.teach import Canvas
 from hmpo_lib.teach.animations import Animation
-from hmpo_lib.teach.mean_iterations import balance_explorer, pincer_animation, pincer_explorer
-from hmpo_lib.teach.mean_iterations.balance_panel import balance_caption, balance_verdict, view_balance
+from hmpo_lib.teach.mean_iterations import balance_explorer, pincer_animation, pincer_explorer, rectangles
+from hmpo_lib.teach.mean_iterations.balance_panel import STOPS, balance_caption, balance_verdict, view_balance
 from hmpo_lib.teach.mean_iterations.pincer_animation import common_start, count_digits, decimals
 from hmpo_lib.teach.mean_iterations.pincer_panel import STEPS, pincer_alt, pincer_caption, view_pincer
 
@@ -64,7 +64,8 @@ def test_pincer_caption_and_alt_name_the_pair_the_meeting_point_and_the_digits()
         "With the arithmetic and the harmonic mean, 9 and 4 meet at 6. "
         "Right digits: 0.7, 1.4, 2.8, 5.6, 11, 22, 45, 89."
     )
-    assert "close in on 6: 9 and 4; 6.5 and 5.5385" in pincer_alt(view)
+    assert "close in on each other: 9 and 4; 6.5 and 5.5385" in pincer_alt(view)
+    assert pincer_alt(view).endswith(pincer_caption(view))
 
 
 def test_numbers_in_the_exercises_insights_are_the_iterations_own():
@@ -105,21 +106,46 @@ def test_balance_is_claimed_for_log_symmetric_triples_of_the_sliders_and_for_no_
         e1, e2, e3 = x + y + z, x * y + y * z + z * x, x * y * z
         balanced = e1**3 * e3 == e2**3  # A · H = e₁ e₃ / e₂ against G² = e₃^(2/3), in whole numbers
         assert balanced == (x * z == y * y)
-        assert (balance_verdict(view_balance((x / 10, y / 10, z / 10))) == "√(A H) is G") == balanced
+        assert (balance_verdict(view_balance((x / 10, y / 10, z / 10))) == "they meet at M₀") == balanced
         found += balanced
     assert found >= len(tenths)
 
 
 def test_two_numbers_always_balance():
     for x, y in itertools.combinations(np.geomspace(0.1, 10, 30).tolist(), 2):
-        assert balance_verdict(view_balance((x, y))) == "√(A H) is G"
+        assert balance_verdict(view_balance((x, y))) == "they meet at M₀"
 
 
 def test_caption_of_one_one_eight_has_the_three_means_and_says_by_how_much_they_miss():
     assert balance_caption(view_balance((1.0, 1.0, 8.0))) == (
-        "Of 1, 1, 8: H = 1.4118, G = 2.0000, A = 3.3333. A and H iterate to 2.1693; √(A H) is 8.5 % above G."
+        "Of 1, 1, 8: M₋₁ = 1.4118, M₀ = 2.0000, M₁ = 3.3333. M₁ and M₋₁ iterate to 2.1693: they meet 8.5 % above M₀."
     )
-    assert balance_verdict(view_balance((1.0, 8.0, 8.0))).endswith("below G")  # the mirror image
+    assert balance_verdict(view_balance((1.0, 8.0, 8.0))).endswith("below M₀")  # the mirror image
+
+
+def test_of_1_1_100_they_meet_half_as_high_again_and_half_way_between_the_outer_means():
+    view = view_balance((1.0, 1.0, 100.0))
+    assert balance_verdict(view) == "they meet 53 % above M₀"
+    assert view.place(view.meeting_point) == pytest.approx(0.5)
+    assert [view.place(view.harmonic), view.place(view.arithmetic)] == pytest.approx([0, 1])
+    assert 0.3 < view.place(view.geometric) < 0.4
+
+
+def test_sliders_of_the_balance_panel_hold_triples_that_balance_and_the_verdict_knows_each():
+    found = 0
+    for x, y, z in itertools.combinations_with_replacement([Fraction(str(stop)) for stop in STOPS], 3):
+        balanced = x * z == y * y
+        assert (balance_verdict(view_balance((float(x), float(y), float(z)))) == "they meet at M₀") == balanced
+        found += balanced and x < z
+    assert found > 20
+
+
+def test_rectangles_keep_their_area_and_end_nearly_square():
+    still = rectangles(2, 1)._repr_mimebundle_()["text/plain"]
+    sides = [(Fraction(a), Fraction(b)) for a, b in re.findall(r"([\d/]+) by ([\d/]+)", still)]
+    assert len(sides) == 4
+    assert {a * b for a, b in sides} == {2}
+    assert sides[-1][0] - sides[-1][1] < Fraction(1, 10**5)
 
 
 def test_every_position_of_the_balance_panels_controls_draws_and_tells_what_it_shows(sweep):
