@@ -10,7 +10,7 @@ EXPLORER = 'img[alt^="Ratios on a number line"]'
 
 def test_page_that_was_only_opened_shows_its_pictures(open_notebook):
     page = open_notebook(NOTEBOOK).page
-    for picture in (page.locator(EXPLORER).last, page.locator('img[alt^="One arrow"]')):
+    for picture in (page.locator(EXPLORER).last, page.locator('img[alt^="The answer 9+19"]')):
         picture.scroll_into_view_if_needed()
         expect(picture).to_be_visible()
         assert picture.evaluate("image => image.naturalWidth") > 0
