@@ -48,7 +48,7 @@ def answer_caption(view: AnswerView) -> str:
     return f"{p_label(view.p)}: in all a push of {signed(view.advantage * view.mean)}; {shares}."
 
 
-def answer_pushes(answer: RealAnswer, *, p: float = -1.0, advantage: float = 1.0) -> Panel[AnswerView]:
+def real_pushes(answer: RealAnswer, *, p: float = -1.0, advantage: float = 1.0) -> Panel[AnswerView]:
     """A real answer, shaded by its ratios; below, by its tokens' shares for a chosen p, with arrows for the pushes."""
     canvas = Canvas(760, 230)
     axes = canvas.mosaic("r;w", height_ratios=[1, 2.6])

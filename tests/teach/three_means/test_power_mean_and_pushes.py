@@ -13,10 +13,10 @@ from hmpo_lib.teach.shared.power_mean_drawings import view_power_mean
 from hmpo_lib.teach.start_here import start_panel
 from hmpo_lib.teach.start_here.start_panel import START_RATIOS, start_verdict
 from hmpo_lib.teach.three_means import (
-    answer_pushes,
     power_mean_explorer,
     push_explorer,
     real_answer,
+    real_pushes,
     semicircle,
     tangent,
 )
@@ -147,7 +147,7 @@ def test_shares_and_pushes_of_the_real_answer_are_scipys():
 
 
 def test_every_position_of_the_answers_controls_draws_and_tells_what_it_shows(sweep):
-    sweep(answer_pushes(real_answer()))
+    sweep(real_pushes(real_answer()))
 
 
 @pytest.mark.parametrize("make", [power_mean_explorer, start_panel, push_explorer])
