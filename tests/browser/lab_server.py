@@ -55,10 +55,14 @@ class OpenNotebook:
         self.page.get_by_role("menuitem", name=entry).first.click()
 
     def wait_until_run(self, *, seconds: float = 120) -> None:
-        """Wait until every code cell has its number: none shows the star of a cell that runs or waits."""
+        """Wait until every code cell has its number: none shows the star of a cell that runs or waits.
+
+        A collapsed check has a placeholder in place of its number, so a notebook has to end with a visible cell.
+        """
         numbered = "p => /\\d/.test(p.textContent)"
+        prompts = ".jp-CodeCell .jp-InputPrompt:not(.jp-Placeholder-prompt)"
         self.page.wait_for_function(
-            f"() => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].every({numbered})",
+            f"() => [...document.querySelectorAll('{prompts}')].every({numbered})",
             timeout=seconds * 1000,
         )
 
