@@ -11,7 +11,7 @@ from scipy.stats import pmean
 from hmpo_lib.teach.plotting import round_numbers
 from hmpo_lib.teach.shared.power_mean_drawings import view_power_mean
 from hmpo_lib.teach.start_here import start_panel
-from hmpo_lib.teach.start_here.start_panel import START_RATIOS, start_verdict
+from hmpo_lib.teach.start_here.start_panel import START_RATIOS
 from hmpo_lib.teach.three_means import (
     power_mean_explorer,
     push_explorer,
@@ -65,26 +65,6 @@ def test_caption_names_the_mean_and_the_largest_share():
     assert power_mean_alt(view).endswith(said)
     assert "0.1: 0.714, 1: 0.071" in power_mean_alt(view)
     assert "all shares are equal" in power_mean_caption(view_power_mean([0.5, 1.0, 1.5], 0.0))
-
-
-def test_verdict_of_the_start_panel_turns_once_and_between_the_geometric_and_the_arithmetic_mean():
-    verdicts = [start_verdict(view_power_mean(START_RATIOS, p)) for p in STOPS]
-    turns = [p for (before, after), p in zip(itertools.pairwise(verdicts), STOPS[1:], strict=True) if before != after]
-    assert len(turns) == 1
-    assert 0 < turns[0] <= 1
-    assert verdicts[0] == "less likely than before"
-    assert verdicts[-1] == "more likely than before"
-
-
-def test_verdict_of_the_geometric_mean_is_the_products():
-    rng = np.random.default_rng(0)
-    for ratios in np.exp(rng.normal(size=(200, 7))):
-        verdict = start_verdict(view_power_mean(ratios.tolist(), 0.0))
-        assert verdict == ("more likely than before" if ratios.prod() > 1 else "less likely than before")
-
-
-def test_mean_of_exactly_one_is_no_change():
-    assert start_verdict(view_power_mean([0.5, 2.0], 0.0)) == "as likely as before"
 
 
 @pytest.mark.parametrize("advantage", [1.0, -1.0])
