@@ -8,6 +8,8 @@ import pytest
 import torch
 from scipy import stats
 
+from hmpo_lib.lm import load_base_model
+from hmpo_lib.teach.what_the_evidence_says.add_a_run import add_a_run, pool, save_run
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell
 from hmpo_lib.teach.what_the_evidence_says.plan import (
     COMPARISONS,
@@ -19,7 +21,11 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     tuned_runs,
     tuning_cells,
 )
-from hmpo_lib.teach.what_the_evidence_says.shares import FACTORS, levels, omega_squared
+from hmpo_lib.teach.what_the_evidence_says.records import Evidence, RunRecord, load_evidence
+from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, RolloutNumbers, round_once, take
+from hmpo_lib.teach.what_the_evidence_says.settings import chosen_cells
+from hmpo_lib.teach.what_the_evidence_says.shares import FACTORS, levels, omega_squared, variance_shares
+from hmpo_lib.teach.what_the_evidence_says.tables import cells_table, shares_table, verdict_table
 from hmpo_lib.teach.what_the_evidence_says.verdicts import (
     equivalence_p_value,
     false_positives,
@@ -27,6 +33,7 @@ from hmpo_lib.teach.what_the_evidence_says.verdicts import (
     judge,
     sign_flip_p_value,
 )
+from hmpo_lib.teach.what_the_evidence_says.worlds_experiment import FLAT, exact_drift
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAN = "docs/evidence_plan.md"
@@ -188,3 +195,123 @@ def test_a_cell_of_its_own_exponent_by_sign_is_the_pessimistic_mean():
     schedule = Cell(PESSIMISTIC).method().p_schedule
     assert schedule(0.0, torch.zeros(3, 2), torch.ones(3, 2), torch.tensor([2.0, -1.0, 0.0])).tolist() == [-1, 1, 0]
     assert Cell(GEOMETRIC).method().p_schedule is None
+
+
+# --- the records -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    return load_evidence()
+
+
+def test_every_record_is_of_a_planned_run_and_whole(evidence):
+    cells = {cell.name: cell for runs in FAMILIES.values() for cell, _ in runs}
+    cells |= {cell.name: cell for cell in chosen_cells(evidence)}
+    for run in evidence.runs:
+        lengths = {len(column) for column in run.columns.values()}
+        assert len(lengths) == 1
+        assert run.status != "finished" or lengths == {cells[run.cell].rollouts}
+
+
+def test_the_plan_was_committed_before_the_code_that_made_any_run(evidence):
+    added = git("log", "--diff-filter=A", "--format=%H", "--", PLAN).stdout.split()
+    commits = {run.commit for run in evidence.runs}
+    if not added or any(git("cat-file", "-e", f"{commit}^{{commit}}").returncode for commit in commits):
+        pytest.skip("the history is not here: a shallow clone, or no repository")
+    for commit in commits:
+        assert len(commit) == 40, "a run was made from changed files"
+        assert git("merge-base", "--is-ancestor", added[-1], commit).returncode == 0
+
+
+def test_the_tables_of_the_results_page_are_those_that_the_records_give(evidence):
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert cells_table(evidence) in page
+    assert verdict_table(evidence) in page
+    runs = FAMILIES["design"]
+    assert shares_table(variance_shares(evidence, runs)) in page
+
+
+def test_the_runs_and_hours_of_the_results_page_are_those_of_the_records(evidence):
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    broken = sum(run.status != "finished" for run in evidence.runs)
+    hours = sum(run.cpu_seconds for run in evidence.runs) / 3600
+    assert f"{len(evidence.runs)} runs, {broken} of which broke off, {hours:.1f} hours of one processor core" in page
+
+
+def test_a_recorded_run_can_be_made_again(evidence):
+    # Its first rollout; on another machine the last digits may differ, and with them what the later ones sample.
+    numbers = next(take(Cell(PESSIMISTIC), 500))
+    recorded = evidence.by_cell[Cell(PESSIMISTIC).name][500].columns
+    assert numbers.rollout[0] == pytest.approx(recorded["reward"][0], abs=1e-4)
+    assert numbers.rollout[ROLLOUT_FIELDS.index("gradient_norm")] == pytest.approx(
+        recorded["gradient_norm"][0], rel=0.05
+    )
+
+
+def test_cells_with_the_same_seed_begin_with_the_same_answers(evidence):
+    first = [evidence.curve(cell, 500)[0] for cell, _ in FAMILIES["no_clip"]]
+    assert len(set(first)) == 1
+
+
+def test_where_a_run_broke_off_its_missing_rollouts_earned_nothing():
+    cell = Cell(GEOMETRIC)
+    columns = {"reward": np.array([0.6, 0.4]), "worked": np.array([0.5, 0.5])}
+    broken = Evidence([RunRecord(cell.name, 1, "x", "the loss is nan", "", 1.0, None, columns)])
+    assert broken.mean_reward(cell) == pytest.approx([1.0 / cell.rollouts])
+    assert np.isnan(broken.curve(cell, 1, "worked")[2:]).all()
+    assert broken.collapsed(cell).all()
+
+
+def test_a_twin_starts_one_rounding_away():
+    model, other = load_base_model()[0], load_base_model()[0]
+    round_once(other)
+    for weight, moved in zip(model.parameters(), other.parameters(), strict=True):
+        assert (moved > weight).all()
+        assert ((moved - weight).abs() <= 2**-22 * weight.abs() + 1e-44).all()
+
+
+# --- one more run ----------------------------------------------------------------------------------------------------
+
+
+def fake_records(reward, count=16):
+    return [RolloutNumbers((reward,) * len(ROLLOUT_FIELDS), []) for _ in range(count)]
+
+
+def test_runs_of_a_class_are_pooled_each_once(evidence, tmp_path):
+    cell = Cell(PESSIMISTIC)
+    save_run(tmp_path / "a.csv", cell, 1, fake_records(0.7))
+    save_run(tmp_path / "a.csv", cell, 2, fake_records(0.8))
+    save_run(tmp_path / "b.csv", cell, 2, fake_records(0.8))
+    pooled = pool(evidence, [tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert len(pooled.seeds(cell)) == len(evidence.seeds(cell)) + 2
+    assert pooled.mean_reward(cell, [1, 2]) == pytest.approx([0.7, 0.8])
+
+
+def test_a_file_that_is_no_saved_run_is_refused(evidence, tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="expected a file of save_run"):
+        pool(evidence, [path])
+
+
+@pytest.mark.parametrize(
+    ("cell", "seed", "said"),
+    [(Cell(PESSIMISTIC), 500, "is recorded already"), (Cell(PESSIMISTIC, learning_rate=0.123), 1, "nothing of")],
+)
+def test_a_run_that_cannot_land_among_others_is_refused(evidence, cell, seed, said):
+    with pytest.raises(ValueError, match=said):
+        add_a_run(evidence, cell, seed)
+
+
+# --- exactly ---------------------------------------------------------------------------------------------------------
+
+
+def test_in_exact_worlds_the_pessimistic_mean_holds_the_drift_whatever_the_rate():
+    worlds = range(3)
+    slow, fast = (
+        exact_drift(PESSIMISTIC, sharpness=FLAT, learning_rate=rate, worlds=worlds)[0] for rate in (4.0, 32.0)
+    )
+    free = exact_drift(GEOMETRIC, sharpness=FLAT, learning_rate=32.0, worlds=worlds)[0]
+    assert fast < 1.5 * slow
+    assert free > 3 * fast

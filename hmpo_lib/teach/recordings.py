@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 def recording_path(name: str) -> Path:
     """Where a recording lies: beside the package once installed, in ``data/results/`` in a checkout."""
     installed = _PACKAGE / "recordings" / name
-    return installed if installed.is_file() else _PACKAGE.parent / "data" / "results" / name
+    return installed if installed.exists() else _PACKAGE.parent / "data" / "results" / name
 
 
 def load_recording(path: str | Path) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """Notebook 09: what decides? The planned runs, their verdicts, and one more run of your own."""
 
+from hmpo_lib.teach.what_the_evidence_says import exercises as exercises
 from hmpo_lib.teach.what_the_evidence_says.add_a_run import add_a_run, pool, save_run
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
 from hmpo_lib.teach.what_the_evidence_says.curves_panel import curves_explorer
@@ -28,7 +29,7 @@ from hmpo_lib.teach.what_the_evidence_says.records import Evidence, load_evidenc
 from hmpo_lib.teach.what_the_evidence_says.settings import cell_of, chosen_cells, verdicts
 from hmpo_lib.teach.what_the_evidence_says.shares import pair_shares, shares_along, variance_shares
 from hmpo_lib.teach.what_the_evidence_says.shares_drawing import shares_picture
-from hmpo_lib.teach.what_the_evidence_says.theory_drawing import effects, theory_picture
+from hmpo_lib.teach.what_the_evidence_says.theory_drawing import effects, rank_correlation, theory_picture
 from hmpo_lib.teach.what_the_evidence_says.verdicts import (
     equivalence_p_value,
     false_positives,
@@ -37,13 +38,16 @@ from hmpo_lib.teach.what_the_evidence_says.verdicts import (
     judge,
     sign_flip_p_value,
 )
+from hmpo_lib.teach.what_the_evidence_says.worlds_experiment import FLAT, PEAKED, exact_drift
 
 __all__ = [
     "FAMILIES",
     "FIVE",
+    "FLAT",
     "GEOMETRIC",
     "OPTIMISTIC",
     "ORDINARY",
+    "PEAKED",
     "PESSIMISTIC",
     "SEEDS",
     "SEVEN",
@@ -57,6 +61,7 @@ __all__ = [
     "curves_explorer",
     "effects",
     "equivalence_p_value",
+    "exact_drift",
     "false_positives",
     "feedback_picture",
     "forest_plot",
@@ -70,6 +75,7 @@ __all__ = [
     "pair_shares",
     "pool",
     "published_cell",
+    "rank_correlation",
     "save_run",
     "shares_along",
     "shares_picture",

@@ -1,6 +1,7 @@
 """One more run of a cell, computed here, landing among those that were recorded; and the pool of a class's runs."""
 
 import csv
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,10 +16,16 @@ from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, RolloutNu
 REWARD = ROLLOUT_FIELDS.index("reward")
 
 
-def add_a_run(evidence: Evidence, cell: Cell, seed: int) -> LiveRun[RolloutNumbers]:
+def add_a_run(evidence: Evidence, cell: Cell, seed: int, *, rollouts: int | None = None) -> LiveRun[RolloutNumbers]:
     """A `LiveRun` of one run, drawn over the recorded curves of its cell; its end falls among their means.
 
-    The cell's last line is ``records = await add_a_run(evidence, cell, seed).run()``.
+    The notebook cell's last line is ``records = await add_a_run(evidence, cell, seed).run()``.
+
+    Args:
+        evidence: the runs to land among.
+        cell: one that has recorded runs.
+        seed: one that it has not.
+        rollouts: how many to make; default: the whole run.
 
     Raises:
         ValueError: the seed is recorded, or nothing of the cell is.
@@ -29,6 +36,7 @@ def add_a_run(evidence: Evidence, cell: Cell, seed: int) -> LiveRun[RolloutNumbe
         raise ValueError(
             f"seed {seed} of {cell.name} is recorded already: take one of your own, such as your birthday."
         )
+    total = cell.rollouts if rollouts is None else rollouts
     recorded = evidence.curves(cell)
     means = np.sort(recorded.mean(axis=1))
     canvas = Canvas(760, 300)
@@ -45,7 +53,8 @@ def add_a_run(evidence: Evidence, cell: Cell, seed: int) -> LiveRun[RolloutNumbe
     dot = canvas.animate(side.plot([], [], "o", color=ORANGE, markersize=11, markeredgecolor=BLACK)[0])
 
     def steps() -> Iterator[RolloutNumbers]:
-        return (numbers for numbers in take(cell, seed) if isinstance(numbers, RolloutNumbers))
+        numbers = (numbers for numbers in take(cell, seed) if isinstance(numbers, RolloutNumbers))
+        return itertools.islice(numbers, total)
 
     def draw(records: Sequence[RolloutNumbers]) -> None:
         rewards = [record.rollout[REWARD] for record in records]
@@ -62,7 +71,7 @@ def add_a_run(evidence: Evidence, cell: Cell, seed: int) -> LiveRun[RolloutNumbe
             f"{below} of the {len(means)} recorded runs ended with less, from {means[0]:.3f} to {means[-1]:.3f}."
         )
 
-    return LiveRun(steps, total=cell.rollouts, canvas=canvas, draw=draw, caption=words, alt=words)
+    return LiveRun(steps, total=total, canvas=canvas, draw=draw, caption=words, alt=words)
 
 
 def save_run(path: str | Path, cell: Cell, seed: int, records: Sequence[RolloutNumbers]) -> None:

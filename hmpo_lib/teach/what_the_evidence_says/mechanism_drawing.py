@@ -95,7 +95,8 @@ def spread_picture(evidence: Evidence, exponents: Sequence[Exponents] = FIVE) ->
         label_ticks(ax, [1, 5, 10, 15], axis="x")
         ax.set_yscale("log")
     axes[0].set_ylabel("spread of log-ratios inside an answer", fontsize=10)
-    label_ticks(axes[0], [0.1, 0.3, 1, 3, 10, 30])
+    axes[0].set_ylim(0.012, 4)
+    label_ticks(axes[0], [0.03, 0.1, 0.3, 1, 3])
     place = -np.inf
     low, high = np.log(axes[0].get_ylim())
     for end, e in sorted(ends, key=lambda pair: pair[0]):

@@ -29,6 +29,7 @@ FAMILY_TITLES = SETTINGS | {
     "halves": "half of the pessimistic mean: p for A > 0 | for A < 0",
     "halves_again": "half of the optimistic mean",
     "published": "against clips",
+    "twins": "twins: the same method, no clip",
     "token_clip_more": "16 steps, tokens clipped to 0.8–1.25, continued",
     "tuned": "each at its best learning rate, no clip",
 }
@@ -57,7 +58,7 @@ def exponents_in(evidence: Evidence, setting: str) -> list[Exponents]:
 
 
 def complete_settings(evidence: Evidence) -> list[str]:
-    """The settings of SETTINGS in which every cell of the plan is complete."""
+    """The settings of SETTINGS in which every cell of their family is complete."""
     return [setting for setting in SETTINGS if all(evidence.has(cell, [seed]) for cell, seed in FAMILIES[setting])]
 
 

@@ -10,7 +10,7 @@ from hmpo_lib.teach.what_the_evidence_says.records import Floats
 from hmpo_lib.teach.what_the_evidence_says.shares import FACTORS, Share
 
 COLOURS = dict(zip(("rate", "range", "steps", "place", "scale"), (ORANGE, PURPLE, SKY_BLUE, GREY, BLACK), strict=True))
-LABELLED = 0.04  # a line is labelled where its end, or its largest value, is above this
+LABELLED = 0.03  # a line is labelled where its mean is above this
 
 
 def shares_picture(shares: Mapping[str, Share], along: Mapping[str, Floats], *, runs: int) -> Still:
@@ -32,24 +32,24 @@ def shares_picture(shares: Mapping[str, Share], along: Mapping[str, Floats], *, 
         colour = BLUE if name == "p" else GREY
         bars.barh(place, max(share.share, 0), color=colour, height=0.62)
         bars.plot([share.low, share.high], [place, place], color=BLACK, linewidth=1.2)
-        bars.text(max(share.high, share.share) + 0.008, place, f"{share.share:.0%}", va="center", fontsize=9)
+        bars.text(max(share.high, share.share) + 0.008, place, f"{max(share.share, 0):.0%}", va="center", fontsize=9)
     bars.set_xlim(-0.02, largest + 0.12)
     label_ticks(bars, range(len(order)), [FACTORS[name] for name in order])
-    rollouts = np.arange(1, len(next(iter(along.values()))) + 1)
-    tidy_axes(lines, title="Rollout by rollout", xlabel="rollout", xlim=(1, rollouts[-1]), ylim=(-0.03, largest + 0.12))
-    ends: list[float] = []
-    for name in reversed(order):
+    # From the second rollout: in the first, runs of the same seed are all alike.
+    rollouts = np.arange(2, len(next(iter(along.values()))) + 1)
+    tidy_axes(lines, title="Rollout by rollout", xlabel="rollout", xlim=(2, rollouts[-1]), ylim=(-0.06, largest + 0.06))
+    label_at = -1.0
+    for name in sorted(along, key=lambda name: along[name][-1]):
         colour = BLUE if name == "p" else COLOURS.get(name, GREY)
-        lines.plot(rollouts, along[name], color=colour, linewidth=2.5 if name == "p" else 1.5)
-        if name == "p" or max(along[name][1:]) > LABELLED:
-            end = float(along[name][-1])
-            while any(abs(end - other) < 0.045 for other in ends):
-                end += 0.01
-            ends.append(end)
-            lines.text(rollouts[-1] + 0.4, end, name, color=colour, va="center", fontsize=9)
+        lines.plot(rollouts, along[name][1:], color=colour, linewidth=2.5 if name == "p" else 1.5)
+        if name == "p" or along[name][1:].mean() > LABELLED:
+            label_at = max(float(along[name][-1]), label_at + 0.035)
+            lines.text(rollouts[-1] + 0.4, label_at, name, color=colour, va="center", fontsize=9)
     said = ", ".join(
         f"{FACTORS[name]} {shares[name].share:.1%} ({shares[name].low:.1%} to {shares[name].high:.1%})"
         for name in reversed(order)
     )
-    caption = f"Shares of the variance over {runs} balanced runs (ω², 95 % bootstrap intervals): {said}."
+    caption = (
+        f"Shares of the variance over {runs} runs (ω², 95 % bootstrap intervals): {said}. Below 0: less than chance."
+    )
     return Still(canvas, caption=caption, alt=f"Bars: {caption} Lines: the same shares at each rollout.")

@@ -71,9 +71,9 @@ def rank_correlation(
 
 def theory_picture(found: list[Effect]) -> Still:
     """The measured differences over the two predictors."""
-    canvas = Canvas(760, 330)
+    canvas = Canvas(760, 310)
     axes = canvas.figure.subplots(1, 2)
-    canvas.figure.subplots_adjust(left=0.09, right=0.98, bottom=0.3, top=0.9, wspace=0.25)
+    canvas.figure.subplots_adjust(left=0.09, right=0.98, bottom=0.25, top=0.9, wspace=0.25)
     differences = np.array([effect.difference for effect in found])
     said = []
     predictors = (
@@ -87,11 +87,11 @@ def theory_picture(found: list[Effect]) -> Still:
             look = LOOKS[effect.exponents]
             ax.plot(x, y, MARKERS[effect.setting], color=look.colour, markersize=6, alpha=0.8)
         if name == "size":
-            ax.set_xscale("symlog", linthresh=1e-2)
-            label_ticks(ax, [0, 0.01, 0.1, 1], axis="x")
+            ax.set_xscale("log")
+            label_ticks(ax, [x for x in (0.03, 0.1, 0.3, 1, 3) if min(values) <= 2 * x <= 4 * max(values)], axis="x")
         else:
-            ax.set_xscale("symlog", linthresh=1e-2)
-            label_ticks(ax, [-10, -1, -0.1, 0, 0.1, 1, 10], axis="x")
+            ax.set_xscale("symlog", linthresh=0.1)
+            label_ticks(ax, [-10, -1, -0.1, 0.1, 1, 10], axis="x")
         rho, low, high = rank_correlation(np.array(values), measured)
         said.append(f"{title}: rank correlation {rho:.2f} ({low:.2f} to {high:.2f})")
     for setting in dict.fromkeys(effect.setting for effect in found):
