@@ -77,7 +77,8 @@ def draw_ratios(canvas: Canvas, axes: Any) -> Callable[[dict[str, float]], None]
             at = min(max(ratios[name], LEAST), MOST)
             mark.set_xdata([at])
             label.xy = (at, label.xy[1])
-            label.set(text=number(ratios[name]), x=10 if at < 4 else -10)
+            off = "← off the axis: " if ratios[name] < LEAST else "off the axis → " if ratios[name] > MOST else ""
+            label.set(text=off + number(ratios[name]), x=10 if at < 4 else -10)
             label.set_horizontalalignment("left" if at < 4 else "right")
 
     return move

@@ -101,7 +101,7 @@ def divergence_explorer(*, p: float = -1.0, shift: float = 2.0) -> Panel[Diverge
     tidy_axes(left, title="The mean of the ratios over samples from old", xlabel="exponent p", xlim=(-3.2, 3.2))
     left.set(ylim=(0.6, 1.4), ylabel="mean $M_p$")
     left.axhspan(*CLIP, color=PALE_GREY, alpha=0.6, linewidth=0)
-    left.text(3.15, CLIP[0] + 0.008, "HMPO's clip lets these through", ha="right", fontsize=9, color=GREY)
+    left.text(3.15, CLIP[0] + 0.008, "the window of HMPO's clip", ha="right", fontsize=9, color=GREY)
     left.axhline(1, color=GREY, linewidth=1)
     for style in NAMED:
         left.plot(style.p, 0.615, style.marker, color=style.colour, markersize=8)

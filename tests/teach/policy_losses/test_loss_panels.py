@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
-from scipy.stats import pmean
+from scipy.stats import norm, pmean
 
 from hmpo_lib import METHODS, Objective, policy_loss
 from hmpo_lib.teach import load_recorded_ratios
@@ -36,6 +36,7 @@ from hmpo_lib.teach.policy_losses.exploding_panel import (
     view_exploding,
 )
 from hmpo_lib.teach.policy_losses.exploding_panel import value_and_share as exploding_value_and_share
+from hmpo_lib.teach.policy_losses.range_drawing import cosine, gradient, outside, range_by_length, range_picture
 from hmpo_lib.teach.policy_losses.token_strip_panel import LARGEST_STALENESS, STRIP_RATIOS
 
 EXPONENTS = [-5.0, -1.0, -0.25, 0.0, 0.25, 1.0, 5.0]
@@ -315,3 +316,20 @@ def test_panel_of_a_real_answer_shows_every_position(sweep):
 
 def test_picture_of_the_clip_has_words():
     assert "flat above 1.2" in clipped_surrogate_picture()._repr_mimebundle_()["text/html"]
+
+
+def test_picture_of_the_range_says_that_early_the_exponent_turns_more_than_any_range_and_late_it_does_not():
+    recorded = load_recorded_ratios()
+    for stage, is_early in (("start of training", True), ("after 40 rollouts", False)):
+        sample = recorded.at(stage, 4)
+        free = gradient(sample, Objective(0.0))
+        exponent = cosine(gradient(sample, Objective(-1.0)), gradient(sample, Objective(1.0)))
+        narrow = cosine(free, gradient(sample, Objective(0.0, "sequence", METHODS["gspo"].objective.clip_range)))
+        assert (exponent < narrow) == is_early
+    assert "no clip" not in range_picture({"one": sample}).picture.caption_text
+
+
+def test_share_outside_a_fixed_range_falls_with_length_as_the_normal_law_says():
+    for n in (4, 16, 64, 256):
+        assert outside(n) == pytest.approx(2 * norm.sf(0.2 * n**0.5))
+    assert "0.69, 0.42, 0.11, 0.001" in range_by_length()
