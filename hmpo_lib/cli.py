@@ -6,7 +6,6 @@ from typing import Any
 
 try:
     import click
-    from click.core import ParameterSource
     from tqdm import tqdm
 except ModuleNotFoundError as error:  # a plain `pip install hmpo-lib` brings the losses alone
     sys.exit(f"Error: the command hmpo needs {error.name}: install it with the language model, hmpo-lib[lm].")
@@ -43,10 +42,10 @@ def pretrain_command(out: Path, steps: int, seed: int) -> None:
 
 
 @cli.command("fine-tune")
-@click.option("--method", help="grpo, gspo, gmpo, hmpo, ... : a name in hmpo_lib.METHODS.  [required]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to make, for all that the run writes.  [required]")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this folder; see above.")
+@click.option("--method", required=True, help="grpo, gspo, gmpo, hmpo, ... : a name in hmpo_lib.METHODS.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make, for all that is written.")
 @click.option("--model", help="Folder or hub name.  [default: the base model that is shipped]")
+@click.option("--pad-token", help="A token of the model's that never occurs in text, where its pad is its eos.")
 @click.option("--task", default="sums", help="sums, gym:NAME (of reasoning_gym), or a .jsonl file of questions.")
 @click.option("--rollouts", default=50, help="How many times to sample and learn.")
 @click.option("--prompts", default=32, help="Prompts per rollout.")
@@ -62,47 +61,55 @@ def pretrain_command(out: Path, steps: int, seed: int) -> None:
 @click.option("--max-gradient-norm", default=1.0, help="The gradient is scaled down to it.")
 @click.option("--qk-clip-threshold", default=100.0, help="The largest attention logit that muonclip leaves alone.")
 @click.option("--monitor-logits", is_flag=True, help="Record the largest attention logit; muonclip always does.")
+@click.option("--max-tokens-per-pass", type=int, help="Split a minibatch that needs more memory.  [default: one pass]")
 @click.option("--kl-coefficient", default=0.0, help="Of a penalty on KL(new || ref), ref being the model at the start.")
 @click.option("--kl-estimator", default="k2", help="k1, k2, k3 or k3_weighted.")
 @click.option("--seed", default=0, help="Of prompts, sampling and minibatches.")
 @click.option("--dtype", default="float32", help="Of the arithmetic: float32 or bfloat16; weights stay float32.")
 @click.option("--device", help="cpu, cuda, cuda:1, ...  [default: cpu]")
 @click.option("--checkpoint-every", type=click.IntRange(min=1), default=10, help="Rollouts between two checkpoints.")
-@click.pass_context
-def fine_tune_command(context: click.Context, /, out: Path | None, resume: Path | None, **settings: Any) -> None:
+def fine_tune_command(out: Path, **settings: Any) -> None:
     """Fine-tune a model, by default on sums, rewarded for the right number only.
 
     The folder --out gets config.json, metrics.csv (a row a rollout), checkpoints/ and, at the end, model/. A file of
-    questions is copied into it.
-
-    After a crash or Ctrl-C, --resume FOLDER goes on behind the last checkpoint as if nothing had happened. It needs no
-    other option. FOLDER may also be one of the run's checkpoints, such as runs/x/checkpoints/000010.
+    questions is copied into it. After a crash or Ctrl-C, `hmpo resume` goes on.
     """
-    from hmpo_lib.lm.run_folder import RunFolder, open_run
+    from hmpo_lib.lm.run_folder import RunFolder
 
-    for name in ("model", "task"):  # a path has to hold when the run is resumed from another folder
-        if settings[name] and Path(settings[name]).exists():
-            settings[name] = str(Path(settings[name]).resolve())
-    if resume is None:
-        missing = [name for name, value in {"--method": settings["method"], "--out": out}.items() if value is None]
-        if out is None or missing:
-            raise click.UsageError(f"Missing option {' and '.join(missing)}.")
-        run, checkpoint = RunFolder(out), None
-    else:
-        run, checkpoint = open_run(resume)
-        given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-        said = {name: value for name, value in settings.items() if name in given}
-        settings = run.agreed_settings(said, names=set(settings))
-        if out is not None and out.resolve() != run.path.resolve():
-            raise ValueError(f"--out is {out}, and the run to go on with is in {run.path}: leave --out out.")
-        if run.finished:
-            click.echo(f"The run in {run.path} is finished: its model is in {run.model}.")
-            return
+    # A path has to hold when the run is resumed from another folder.
+    if settings["model"] and Path(settings["model"]).exists():
+        settings["model"] = str(Path(settings["model"]).resolve())
+    if settings["task"].endswith(".jsonl"):  # any other is a name, whatever folder there may be of that name
+        settings["task"] = str(Path(settings["task"]).resolve())
+    if settings["pad_token"] and not settings["model"]:
+        raise click.UsageError("--pad-token needs a --model: the shipped one has a pad.")
+    _go(RunFolder(out), None, settings, new=True)
+
+
+@cli.command("resume")
+@click.argument("run", type=click.Path(path_type=Path))
+def resume_command(run: Path) -> None:
+    """Go on with the run in the folder RUN, behind its last checkpoint, as if nothing had happened.
+
+    RUN is the --out of `hmpo fine-tune`, or one of the run's checkpoints, such as runs/x/checkpoints/000010.
+    """
+    from hmpo_lib.lm.run_folder import open_run
+
+    folder, checkpoint = open_run(run)
+    names = {parameter.name for parameter in fine_tune_command.params} - {"out"}
+    settings = folder.settings(names={name for name in names if name})
+    if folder.finished:
+        click.echo(f"The run in {folder.path} is finished: its model is in {folder.model}.")
+        return
+    _go(folder, checkpoint, settings, new=False)
+
+
+def _go(run: Any, checkpoint: Path | None, settings: dict[str, Any], *, new: bool) -> None:
     try:
-        _fine_tune(run, checkpoint, settings, new=resume is None)
+        _fine_tune(run, checkpoint, settings, new=new)
     except KeyboardInterrupt:
         if run.config.exists():
-            click.echo(f"Stopped. To go on: hmpo fine-tune --resume {run.path}", err=True)
+            click.echo(f"Stopped. To go on: hmpo resume {run.path}", err=True)
         sys.exit(130)  # 128 + SIGINT
 
 
@@ -112,7 +119,7 @@ def _fine_tune(run: Any, checkpoint: Path | None, settings: dict[str, Any], *, n
     from hmpo_lib.lm.datasets import load_task
     from hmpo_lib.lm.tasks import require_readable
 
-    others = ("model", "task", "checkpoint_every")
+    others = ("model", "pad_token", "task", "checkpoint_every")
     config = FineTuneConfig(**{name: value for name, value in settings.items() if name not in others})
     if new:
         task = load_task(settings["task"])
@@ -121,7 +128,7 @@ def _fine_tune(run: Any, checkpoint: Path | None, settings: dict[str, Any], *, n
         run.lock()
         task = load_task(run.keep_task(settings["task"]))
     if settings["model"]:
-        model, tokenizer = load_model(settings["model"])
+        model, tokenizer = load_model(settings["model"], pad_token=settings["pad_token"])
     else:
         require_readable(task)
         model, tokenizer = load_base_model()
@@ -146,6 +153,12 @@ def main() -> None:
     """Runs the console script; what the user can mend is one line and exit code 1, the rest a traceback."""
     try:
         cli()
-    except (ValueError, OSError, FloatingPointError) as error:
+    except _mendable() as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
+
+
+def _mendable() -> tuple[type[Exception], ...]:
+    import torch  # by now it is there, where anything has run that needs it
+
+    return ValueError, OSError, FloatingPointError, torch.OutOfMemoryError

@@ -29,11 +29,11 @@ SIZES = {"rollouts": 4, "prompts": 2, "group_size": 4, "minibatches": 2, "max_ne
 def by_command(folder: Path, *options: str) -> None:
     """The run as the user starts it, and resumes it."""
     if (folder / "config.json").exists():
-        arguments = ["--resume", str(folder)]
+        arguments = ["resume", str(folder)]
     else:
         sizes = [part for name, value in SIZES.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-        arguments = ["--out", str(folder), "--checkpoint-every", "1", *sizes, *options]
-    cli.cli.main(["fine-tune", *arguments], standalone_mode=False)
+        arguments = ["fine-tune", "--out", str(folder), "--checkpoint-every", "1", *sizes, *options]
+    cli.cli.main(arguments, standalone_mode=False)
 
 
 def by_library(folder: Path) -> None:

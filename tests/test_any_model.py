@@ -354,3 +354,10 @@ def test_a_pad_that_the_model_does_not_know_is_refused():
     tokenizer.add_special_tokens({"pad_token": "<new>"})
     with pytest.raises(ValueError, match="the pad token '<new>' has the id 20, and the model knows 20 tokens"):
         sample_completions(model, tokenizer, ["1+2="], group_size=2, max_new_tokens=4)
+
+
+def test_a_model_with_adapters_is_refused_by_name_in_words_that_help():
+    model, tokenizer = load_base_model()
+    model.peft_config = {}  # what get_peft_model and add_adapter of PEFT leave on a model
+    with pytest.raises(ValueError, match=r"has PEFT adapters, which are not supported .* model\.merge_and_unload\(\)"):
+        fine_tune(model, tokenizer, FineTuneConfig(rollouts=1))

@@ -11,7 +11,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.lm import logprobs as logprobs_costs
-from benchmarks.lm import report
+from benchmarks.lm import memory, report
 from benchmarks.lm.floor import multiply_rate, rollout_flops
 from benchmarks.lm.peers import compare_sampling, our_rollouts, trl_rollouts
 from hmpo_lib.lm import load_base_model, sample_completions, sample_prompts
@@ -122,6 +122,19 @@ def test_the_plain_way_holds_at_least_one_log_softmax_of_everything():
     logits = 4 * sizes.vocabulary * sizes.completions * sizes.tokens  # bytes
     _, (plain,) = logprobs_costs.compare(sizes, "cpu", torch.float32, rounds=1)
     assert plain.peak > 1.9 * logits
+
+
+@pytest.mark.parametrize("shape", [memory.Shape(64, 192, 5, 4, 4, 50), memory.Shape(96, 160, 4, 6, 2, 30)])
+def test_the_computed_memory_is_that_of_the_models_weights_and_of_what_torch_keeps(shape):
+    with torch.random.fork_rng():
+        assert shape.parameters == memory.make(shape).num_parameters()
+        counted = memory.saved_of_a_position(shape)
+    assert shape.activations() == pytest.approx(counted, rel=0.1)
+    assert shape.step(100, copies=2) - shape.step(0) == 100 * shape.activations() + 2 * 4 * shape.parameters
+
+
+def test_the_table_in_the_docs_is_the_computed_one():
+    assert memory.table() in (memory.ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
 
 
 def test_help_names_the_options():

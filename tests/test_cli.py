@@ -70,7 +70,7 @@ def crashed(finished, tmp_path):
 
 @pytest.mark.parametrize("place", [".", "checkpoints/000001"])
 def test_resume_goes_on_as_if_nothing_had_happened(finished, crashed, place):
-    result = hmpo("fine-tune", "--resume", crashed / place)
+    result = hmpo("resume", crashed / place)
     assert result.returncode == 0, result.stderr
     assert "Going on behind rollout 1 of 2" in result.stderr
     assert columns(crashed) == columns(finished)
@@ -80,35 +80,21 @@ def test_resume_goes_on_as_if_nothing_had_happened(finished, crashed, place):
 
 def test_a_run_without_a_checkpoint_begins_anew(finished, crashed):
     shutil.rmtree(crashed / "checkpoints")
-    result = hmpo("fine-tune", "--resume", crashed)
+    result = hmpo("resume", crashed)
     assert result.returncode == 0, result.stderr
     assert columns(crashed) == columns(finished)
 
 
 def test_a_finished_run_says_so_and_stays_as_it_is(finished):
     before = (finished / "metrics.csv").read_bytes()
-    result = hmpo("fine-tune", "--resume", finished)
+    result = hmpo("resume", finished)
     assert (result.returncode, result.stderr) == (0, "")
     assert "is finished: its model is in" in result.stdout
     assert (finished / "metrics.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--seed", "1"], "seed is 1, and "),
-        (["--method", "grpo", "--prompts", "2"], "method is 'grpo', and "),
-        (["--out", "elsewhere"], "--out is elsewhere, and the run to go on with is in "),
-    ],
-)
-def test_an_option_that_contradicts_the_run_is_refused(crashed, arguments, message):
-    result = hmpo("fine-tune", "--resume", crashed, *arguments)
-    assert message in one_line_error(result, crashed / "model")
-
-
-def test_options_that_agree_with_the_run_are_welcome(crashed):
-    result = hmpo("fine-tune", "--resume", crashed, "--out", crashed, "--method", "hmpo", *TINY)
-    assert result.returncode == 0, result.stderr
+def test_resume_takes_no_option_that_could_contradict_the_run():
+    assert [parameter.name for parameter in cli.resume_command.params] == ["run"]
 
 
 def test_a_damaged_checkpoint_is_one_line_that_names_it_and_the_one_that_loads(finished, tmp_path):
@@ -117,23 +103,23 @@ def test_a_damaged_checkpoint_is_one_line_that_names_it_and_the_one_that_loads(f
     shutil.rmtree(folder / "model")
     weights = folder / "checkpoints" / "000002" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    message = one_line_error(hmpo("fine-tune", "--resume", folder), folder / "model")
+    message = one_line_error(hmpo("resume", folder), folder / "model")
     assert f"{weights} is not as it was written" in message
     assert f"The last good checkpoint is {folder / 'checkpoints' / '000001'}." in message
-    assert hmpo("fine-tune", "--resume", folder / "checkpoints" / "000001").returncode == 0
+    assert hmpo("resume", folder / "checkpoints" / "000001").returncode == 0
     assert columns(folder) == columns(finished)
 
 
 def test_lost_rows_are_an_error_and_not_a_hole_in_the_table(crashed):
     (crashed / "metrics.csv").write_text("")
-    message = one_line_error(hmpo("fine-tune", "--resume", crashed), crashed / "model")
+    message = one_line_error(hmpo("resume", crashed), crashed / "model")
     assert "metrics.csv has 0 rows: expected at least the 1 before the checkpoint" in message
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "3", '{"method": "hmpo"}', "half a fi"])
 def test_settings_that_are_not_those_of_a_run_are_one_line_that_names_the_file(crashed, content):
     (crashed / "config.json").write_text(content)
-    message = one_line_error(hmpo("fine-tune", "--resume", crashed), crashed / "model")
+    message = one_line_error(hmpo("resume", crashed), crashed / "model")
     assert f"{crashed / 'config.json'} " in message
     assert "restore it, or start the run anew" in message
 
@@ -141,7 +127,7 @@ def test_settings_that_are_not_those_of_a_run_are_one_line_that_names_the_file(c
 def test_a_row_that_cannot_be_read_is_measured_again(finished, crashed):
     with (crashed / "metrics.csv").open("ab") as file:
         file.write(b"\xff\xfe torn")
-    result = hmpo("fine-tune", "--resume", crashed)
+    result = hmpo("resume", crashed)
     assert result.returncode == 0, result.stderr
     assert columns(crashed) == columns(finished)
 
@@ -164,7 +150,7 @@ def test_a_resumed_run_goes_on_with_the_questions_that_it_began_with(tmp_path):
     shutil.rmtree(other / "model")
     shutil.rmtree(other / "checkpoints" / "000002")
     questions.write_text('{"question": "1+1=", "answer": "3"}', encoding="utf-8")
-    result = hmpo("fine-tune", "--resume", other)
+    result = hmpo("resume", other)
     assert result.returncode == 0, result.stderr
     assert columns(other) == columns(one)
     assert (other / "questions.jsonl").read_text(encoding="utf-8") == "".join(lines)
@@ -174,15 +160,15 @@ def test_a_run_that_is_in_use_is_left_alone(crashed):
     before = {file: file.read_bytes() for file in crashed.rglob("*") if file.is_file()}
     running = RunFolder(crashed)
     running.lock()
-    message = one_line_error(hmpo("fine-tune", "--resume", crashed), crashed / "model")
+    message = one_line_error(hmpo("resume", crashed), crashed / "model")
     assert f"{crashed} is in use by a run that is not over" in message
     assert {file: file.read_bytes() for file in crashed.rglob("*") if file.is_file()} == before
     del running
-    assert hmpo("fine-tune", "--resume", crashed).returncode == 0
+    assert hmpo("resume", crashed).returncode == 0
 
 
 def test_where_no_run_is_resume_says_what_it_expects(tmp_path):
-    result = hmpo("fine-tune", "--resume", tmp_path / "nothing")
+    result = hmpo("resume", tmp_path / "nothing")
     assert "expected a config.json there" in one_line_error(result, tmp_path / "nothing")
 
 
@@ -199,15 +185,18 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, finished):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors.strip().splitlines()[-1] == f"Stopped. To go on: hmpo fine-tune --resume {folder}"
+    assert errors.strip().splitlines()[-1] == f"Stopped. To go on: hmpo resume {folder}"
     assert "Traceback" not in errors
     assert len(columns(folder)) >= 2
 
 
-def test_method_and_out_are_asked_for_where_nothing_is_resumed():
-    result = CliRunner().invoke(cli.cli, ["fine-tune"])
+@pytest.mark.parametrize("missing", ["--method", "--out"])
+def test_method_and_out_are_asked_for(missing, tmp_path):
+    given = {"--method": "hmpo", "--out": str(tmp_path / "run")}
+    del given[missing]
+    result = CliRunner().invoke(cli.cli, ["fine-tune", *next(iter(given.items()))])
     assert result.exit_code == 2
-    assert "Missing option --method and --out." in result.output
+    assert f"Missing option '{missing}'." in result.output
 
 
 def test_pretrain_makes_a_model_that_loads(tmp_path):
@@ -239,14 +228,45 @@ def test_input_that_cannot_work_gives_one_line_and_makes_nothing(tmp_path, argum
     assert message in one_line_error(hmpo("fine-tune", "--out", out, *arguments), out)
 
 
-def test_a_tokenizer_whose_pad_is_its_eos_gives_one_line(tmp_path):
+@pytest.fixture
+def without_pad(tmp_path):
+    """A model whose tokenizer has its eos for a pad, the most common case on the hub."""
     model, tokenizer = load_base_model()
     tokenizer.pad_token = tokenizer.eos_token
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_tokenizer_whose_pad_is_its_eos_gives_one_line_that_names_a_pad_which_works(tmp_path, without_pad):
     out = tmp_path / "run"
-    result = hmpo("fine-tune", "--method", "grpo", "--out", out, "--model", tmp_path / "model")
-    assert "expected a pad of its own" in one_line_error(result, out)
+    message = one_line_error(hmpo("fine-tune", "--method", "grpo", "--out", out, "--model", without_pad), out)
+    assert "expected a pad of its own" in message
+    assert "--pad-token '<pad>'." in message
+    options = ["--method", "grpo", "--out", out, "--model", without_pad, "--pad-token", "<pad>", "--rollouts", 1]
+    result = hmpo("fine-tune", *TINY, *options)
+    assert result.returncode == 0, result.stderr
+    assert load_model(out / "model")[1].pad_token == "<pad>"
+
+
+def test_a_pad_token_that_the_model_does_not_know_or_that_is_its_eos_gives_one_line(tmp_path, without_pad):
+    options = ["--method", "grpo", "--out", tmp_path / "run", "--model", without_pad, "--pad-token"]
+    for token, said in {"<blank>": "'<blank>' is not in the vocabulary", "<eos>": "expected a pad of its own"}.items():
+        assert said in one_line_error(hmpo("fine-tune", *options, token), tmp_path / "run")
+
+
+def test_a_folder_that_is_named_as_the_task_changes_nothing(tmp_path, monkeypatch):
+    (tmp_path / "sums").mkdir()
+    monkeypatch.chdir(tmp_path)
+    CliRunner().invoke(cli.cli, ["fine-tune", "--method", "hmpo", "--out", "run", *TINY], catch_exceptions=False)
+    assert (tmp_path / "run" / "model").is_dir()
+
+
+def test_all_rows_of_a_resumed_table_end_alike(crashed):
+    assert hmpo("resume", crashed).returncode == 0
+    rows = (crashed / "metrics.csv").read_bytes()
+    assert rows.count(b"\n") == 3
+    assert b"\r" not in rows
 
 
 @pytest.mark.parametrize("command", [["fine-tune", "--method", "grpo"], ["pretrain"]])
@@ -258,7 +278,7 @@ def test_a_folder_that_holds_something_is_not_overwritten(tmp_path, command):
 
 
 def test_the_defaults_of_the_command_are_those_of_the_configuration():
-    context = cli.fine_tune_command.make_context("fine-tune", [])
+    context = cli.fine_tune_command.make_context("fine-tune", [], resilient_parsing=True)
     for field in dataclasses.fields(FineTuneConfig):
         assert field.name == "method" or context.params[field.name] == field.default, field.name
 

@@ -21,6 +21,7 @@ from hmpo_lib.schedules import PMPOSchedule
         ({"epochs": True}, "epochs is True: expected a whole number"),
         ({"warmup_steps": -1}, "warmup_steps is -1: expected a whole number from 0"),
         ({"policy_lag": -1}, "policy_lag is -1: expected a whole number from 0"),
+        ({"max_tokens_per_pass": 0}, "max_tokens_per_pass is 0: expected a whole number from 1, or None"),
         ({"group_size": 1}, "group_size is 1: expected at least 2"),
         ({"minibatches": 33}, "minibatches is 33 with prompts 32"),
         ({"learning_rate": math.nan}, "learning_rate is nan: expected a number above 0"),

@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from hmpo_lib import METHODS, LearnableExponent, Method, Objective, group_advantages, policy_loss
-from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, rollout_row, training
+from hmpo_lib.lm import FineTuneConfig, Rollout, fine_tune, load_base_model, rollout_row, training
 from hmpo_lib.lm.state import TrainingState
 from hmpo_lib.lm.tasks import SUMS, is_worked
 
@@ -88,6 +90,51 @@ def test_a_reward_that_is_no_number_is_refused_with_its_prompt_and_answer():
             sample_prompts=lambda count, generator: ["1+2+3="] * count,
             reward_fn=lambda prompt, completion: math.nan,
         )
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        (None, "None (NoneType)"),
+        ("1", "'1' (str)"),
+        ([1.0], "[1.0] (list)"),
+        (torch.ones(1), "tensor([1.]) (Tensor)"),
+        (1j, "1j (complex)"),
+    ],
+)
+def test_a_reward_of_another_type_or_shape_is_refused_with_its_prompt_and_answer(reward, said):
+    pattern = (
+        rf"reward_fn gave {re.escape(said)} for \('[\d+]+=', '.*'\) at rollout 0, before its first step: expected one"
+    )
+    with pytest.raises(ValueError, match=pattern):
+        run(reward_fn=lambda prompt, completion: reward)
+
+
+@pytest.mark.parametrize("reward", [True, 1, torch.tensor(1), np.float32(1), np.array(1.0), np.bool_(True)])
+def test_a_reward_may_be_a_number_of_torch_or_numpy(reward):
+    record = run(rollouts=1, max_new_tokens=40, reward_fn=lambda prompt, completion: reward)[0]
+    assert set(record.rewards.tolist()) <= {0.0, 1.0}
+    assert record.metrics["reward_mean"] > 0.5
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, KeyError, KeyboardInterrupt])
+def test_what_reward_fn_raises_stays_as_it_is_with_a_note_on_where(kind):
+    calls = []
+
+    def reward_fn(prompt, completion):
+        calls.append((prompt, completion))
+        if len(calls) == 30:  # in the second rollout of 24
+            raise kind("in the scorer")
+        return 0.0
+
+    with pytest.raises(kind, match="in the scorer") as error:
+        run(reward_fn=reward_fn)
+    assert error.value.__notes__ == [f"reward_fn raised this for {calls[-1]} at rollout 1, before its first step."]
+
+
+def test_prompts_that_are_no_strings_are_refused():
+    with pytest.raises(ValueError, match=r"sample_prompts gave 7 \(int\): expected strings"):
+        run(sample_prompts=lambda count, generator: [7] * count)
 
 
 def test_a_sampler_that_gives_too_few_prompts_is_refused():
@@ -492,6 +539,133 @@ def test_in_bfloat16_the_old_log_probs_are_computed_again_with_the_lagged_policy
     monkeypatch.setattr(training, "_recompute_logprobs", spy)
     _, sampled_by, _ = lagged_run(monkeypatch, 1, dtype="bfloat16")
     assert all(torch.equal(one, other) for one, other in zip(asked, sampled_by, strict=True))
+
+
+def gradient_and_record(monkeypatch, **changes):
+    """The gradient of a step, not scaled down, and its record; as off-policy as if the sampler had been another."""
+    original = training.sample_completions
+
+    def stale(*args, **options):
+        rollout = original(*args, **options)
+        noise = 0.1 * torch.randn(rollout.logprobs.shape, generator=torch.Generator().manual_seed(0))
+        return rollout._replace(logprobs=rollout.logprobs + noise * rollout.completion_mask)
+
+    model, tokenizer = load_base_model()
+    config = dataclasses.replace(SMALL, rollouts=1, max_gradient_norm=math.inf, **changes)
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "sample_completions", stale)
+        record = next(fine_tune(model, tokenizer, config, **SPREAD))
+    return torch.cat([weight.grad.flatten() for weight in model.parameters()]), record
+
+
+def batch_schedule(progress, log_ratios, completion_mask, advantages):
+    """A p that depends on the minibatch as a whole."""
+    return 1 + 20 * float(log_ratios.abs().sum() / completion_mask.sum())
+
+
+def own(schedule, **cell):
+    return lambda: {"method": Method(Objective(None, **cell), "test", p_schedule=schedule())}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *(lambda name=name: {"method": name} for name in ("grpo", "dapo", "dr_grpo", "luspo", "pmpo", "pessimistic")),
+        lambda: {"method": "dapo", "kl_coefficient": 0.5, "kl_estimator": "k3_weighted"},
+        lambda: {"method": "hmpo", "optimizer": "muonclip", "kl_coefficient": 0.5},
+        own(lambda: batch_schedule),
+        own(lambda: LearnableExponent(start=0.5, learning_rate=0.1), clip="token", clip_range=(0.8, 1.2)),
+    ],
+)
+@pytest.mark.parametrize("limit", [1, 100, 250])
+def test_a_step_in_several_passes_has_the_gradient_and_the_metrics_of_the_whole(monkeypatch, settings, limit):
+    whole, one = gradient_and_record(monkeypatch, **settings())
+    parts, several = gradient_and_record(monkeypatch, **settings(), max_tokens_per_pass=limit)
+    assert whole.norm() > 0
+    assert one.log_ratios.std() > 0.05
+    assert float((whole - parts).norm() / whole.norm()) < 3e-5  # 1e-6 to 1e-5 were seen
+    assert numbers([several])[0] == pytest.approx(numbers([one])[0], rel=1e-4, abs=1e-5)
+    torch.testing.assert_close(several.log_ratios, one.log_ratios, rtol=0, atol=2e-5)
+    torch.testing.assert_close(torch.as_tensor(several.p), torch.as_tensor(one.p), rtol=0, atol=1e-4)
+    torch.testing.assert_close(several.max_logits, one.max_logits)
+
+
+def test_passes_that_each_had_their_own_normalizer_would_be_found_out(monkeypatch):
+    original = training.policy_loss
+    whole, _ = gradient_and_record(monkeypatch, method="dapo")
+    monkeypatch.setattr(
+        training, "policy_loss", lambda *tensors, normalizer, metrics: original(*tensors, metrics=metrics)
+    )
+    parts, _ = gradient_and_record(monkeypatch, method="dapo", max_tokens_per_pass=100)
+    assert float((whole - parts).norm() / whole.norm()) > 0.1
+
+
+@pytest.mark.parametrize("limit", [1, 40, 100, 10_000])
+def test_passes_are_within_their_limit_and_keep_a_group_together_where_it_fits(limit):
+    lengths = torch.tensor([5, 5, 5, 5, 30, 30, 30, 30, 1, 1, 1, 1, 9, 9, 9, 9])
+    mask = torch.arange(40) < lengths[:, None]
+    rollout = Rollout(*[torch.zeros(16, 40)] * 3, mask, *[torch.zeros(16, 40)] * 2, [""] * 16)
+    config = dataclasses.replace(SMALL, group_size=4, max_tokens_per_pass=limit)
+    passes = training._passes(rollout, torch.arange(16), config)
+    assert torch.cat(passes).tolist() == list(range(16))
+    for rows in passes:
+        assert lengths[rows].sum() <= limit or len(rows) == 1
+    for group in range(4):
+        holders = [rows for rows in passes if (rows // 4 == group).any()]
+        assert len(holders) == 1 or lengths[4 * group : 4 * group + 4].sum() > limit
+    sizes = {1: [1] * 16, 40: [4, *[1] * 4, 8], 100: [4, 3, 9], 10_000: [16]}
+    assert sorted(map(len, passes)) == sorted(sizes[limit]) or limit in (40, 100)
+    assert len(training._passes(rollout, torch.arange(16), SMALL)) == 1
+
+
+def test_in_bfloat16_the_first_ratios_are_exactly_1_in_several_passes_too():
+    records = run(dtype="bfloat16", minibatches=2, learning_rate=1e-3, max_tokens_per_pass=60)
+    assert all(not record.log_ratios.any() for record in records if record.step == 0)
+    assert all(record.log_ratios.any() for record in records if record.step > 0)
+
+
+def test_several_passes_hold_fewer_activations_at_a_time():
+    def most_alive(**changes):
+        model, tokenizer = load_base_model()
+        alive, most = 0, 0
+
+        def pack(tensor):
+            nonlocal alive, most
+            alive += tensor.numel()
+            most = max(most, alive)
+            return Held(tensor)
+
+        class Held:
+            def __init__(self, tensor):
+                self.tensor = tensor
+
+            def __del__(self):
+                nonlocal alive
+                alive -= self.tensor.numel()
+
+        config = dataclasses.replace(SMALL, rollouts=1, prompts=12, max_new_tokens=40, **changes)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda held: held.tensor):
+            list(fine_tune(model, tokenizer, config, **SPREAD))
+        return most
+
+    assert most_alive(max_tokens_per_pass=150) < 0.4 * most_alive()
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("can't allocate memory")]
+)
+def test_a_step_without_memory_names_the_setting_that_helps(monkeypatch, error):
+    def no_memory(*args, **options):
+        raise error
+
+    monkeypatch.setattr(training, "token_logprobs", no_memory)
+    with pytest.raises(
+        torch.OutOfMemoryError, match="max_tokens_per_pass None: expected fewer completion tokens, such"
+    ):
+        run(rollouts=1)
+    error = RuntimeError("something else")
+    with pytest.raises(RuntimeError, match=r"^something else$"):
+        run(rollouts=1)
 
 
 def stopped(model, tokenizer, **options):

@@ -41,6 +41,9 @@ class FineTuneConfig:
         qk_clip_threshold: the largest attention logit that "muonclip" leaves alone.
         warmup_steps: optimizer steps over which every learning rate rises linearly to its value; 0 for none.
         monitor_logits: whether to record each head's largest attention logit; "muonclip" does so anyway.
+        max_tokens_per_pass: the most completion tokens whose activations are held at a time; a minibatch of more goes
+            through the model in several passes, with the same gradient to rounding. None: one pass. A group stays
+            together where it fits.
         dtype: of the arithmetic inside the model's forward passes ("bfloat16": torch.autocast). Weights, optimizer and
             losses are float32 in any case, as `load_model` makes them.
         device: where to train, such as "cpu", "cuda" or "cuda:1"; None: where the model is.
@@ -67,6 +70,7 @@ class FineTuneConfig:
     qk_clip_threshold: float = 100.0
     warmup_steps: int = 0
     monitor_logits: bool = False
+    max_tokens_per_pass: int | None = None
     dtype: ComputeType = "float32"
     device: str | None = None
 
@@ -77,6 +81,8 @@ class FineTuneConfig:
             self._require(name, self._is_whole(name, least=1), "a whole number from 1")
         for name in ("seed", "warmup_steps", "policy_lag"):
             self._require(name, self._is_whole(name, least=0), "a whole number from 0")
+        fits = self.max_tokens_per_pass is None or self._is_whole("max_tokens_per_pass", least=1)
+        self._require("max_tokens_per_pass", fits, "a whole number from 1, or None")
         for name in ("learning_rate", "temperature"):
             self._require(name, 0 < getattr(self, name) < math.inf, "a number above 0")
         for name in ("max_gradient_norm", "qk_clip_threshold"):

@@ -1,11 +1,13 @@
-"""What is not finite in a rollout or a step, in words, and which completion is to blame."""
+"""What goes wrong in a rollout or a step, in words: what is not finite, which completion is to blame, no memory."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from hmpo_lib.lm.config import FineTuneConfig
 from hmpo_lib.lm.rollouts import Rollout
 from hmpo_lib.lm.state import TrainingState
 
@@ -74,3 +76,23 @@ def offending_row(log_ratios: Tensor, state: TrainingState, loss_of: Callable[[T
         norms.append((norm + loss.detach().abs() * 0).nan_to_num(nan=math.inf))
     state.optimizer.zero_grad()
     return int(torch.stack(norms).argmax())
+
+
+@contextmanager
+def memory_advice(config: FineTuneConfig) -> Iterator[None]:
+    """Names the setting that helps where a step runs out of memory.
+
+    Raises:
+        torch.OutOfMemoryError: in place of the accelerator's own, or of the CPU's RuntimeError.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        present = config.max_tokens_per_pass or config.prompts * config.group_size * config.max_new_tokens
+        reason = str(error).splitlines()[0]
+        raise torch.OutOfMemoryError(
+            f"a step ran out of memory with max_tokens_per_pass {config.max_tokens_per_pass}: expected fewer "
+            f"completion tokens, such as {max(1, present // 4)}; the gradient stays the same. ({reason})"
+        ) from error

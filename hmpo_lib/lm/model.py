@@ -55,7 +55,7 @@ def load_base_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return load_model(path)
 
 
-def load_model(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_model(path: str | Path, *, pad_token: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model and its tokenizer, float32, in eval mode: dropout would make every ratio differ from 1.
 
     Prompts reach the model as they are: no chat template is applied. Code that comes with a model is never run, and
@@ -63,10 +63,12 @@ def load_model(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
 
     Args:
         path: a folder made by ``save_pretrained``, or the name of a model on the hub (needs a network).
+        pad_token: a token of its vocabulary that never occurs in text; None: its own pad, which must not be its eos.
 
     Raises:
         FileNotFoundError: the folder has no model in it.
-        ValueError: the tokenizer's pad is its eos; the model needs code of its own, beyond transformers.
+        ValueError: the tokenizer's pad is its eos (with one that would do); no such token; the model needs code of its
+            own, beyond transformers.
     """
     if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
         raise FileNotFoundError(f"no model in {path}: expected a config.json there; give a folder of save_pretrained.")
@@ -74,6 +76,12 @@ def load_model(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
         with _without_progress_bars():
             _refuse_code(path)
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            if pad_token is not None:
+                if pad_token not in tokenizer.get_vocab():
+                    raise ValueError(
+                        f"the pad token {pad_token!r} is not in the vocabulary: expected a token that the model knows."
+                    )
+                tokenizer.pad_token = pad_token
             check_special_tokens(tokenizer)
             model = AutoModelForCausalLM.from_pretrained(
                 path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
@@ -121,10 +129,25 @@ def check_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer has no eos token: expected one, so that an answer can end; set eos_token.")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        choice = _possible_pad(tokenizer)
+        advice = "add one to the tokenizer and call model.resize_token_embeddings"
+        if choice is not None:
+            advice = f"{choice!r} would do: load_model(..., pad_token={choice!r}), or --pad-token '{choice}'"
         raise ValueError(
             f"the tokenizer's pad token is {tokenizer.pad_token!r} and its eos {tokenizer.eos_token!r}: expected a "
-            "pad of its own; set tokenizer.pad_token to a token that never occurs in text."
+            f"pad of its own, a token that never occurs in text; {advice}."
         )
+
+
+def _possible_pad(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """A token that is made to never occur in text and marks nothing else, if the tokenizer has one."""
+    taken = {tokenizer.eos_token, tokenizer.bos_token}
+    reserved = [token.content for token in tokenizer.added_tokens_decoder.values() if token.content not in taken]
+    for word in ("pad", "reserved", "unused", "unk"):
+        for token in reserved:
+            if word in token.lower():
+                return token
+    return None
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

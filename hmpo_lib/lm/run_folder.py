@@ -67,12 +67,15 @@ class RunFolder:
         self.lock()
         write_file(self.config, json.dumps(settings, indent=1) + "\n")
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self, names: set[str]) -> dict[str, Any]:
         """What config.json says.
+
+        Args:
+            names: of all settings that have to be there.
 
         Raises:
             FileNotFoundError: no run there.
-            ValueError: a file that is not JSON.
+            ValueError: a file that is not JSON, or does not hold these settings.
         """
         if not self.config.is_file():
             raise FileNotFoundError(
@@ -83,30 +86,11 @@ class RunFolder:
             settings: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{self.config} is not JSON ({error}): restore it, or start the run anew.") from error
-        return settings
-
-    def agreed_settings(self, given: dict[str, Any], names: set[str]) -> dict[str, Any]:
-        """What config.json says, which is what was ``given`` too.
-
-        Args:
-            given: setting -> value.
-            names: of all settings that have to be there.
-
-        Raises:
-            ValueError: something given contradicts it; it does not hold these settings.
-        """
-        settings = self.settings()
         if not isinstance(settings, dict) or settings.keys() != names:
             raise ValueError(
                 f"{self.config} does not hold the settings of a run: expected {', '.join(sorted(names))}; restore it, "
                 "or start the run anew."
             )
-        for name, value in given.items():
-            if settings.get(name) != value:
-                raise ValueError(
-                    f"{name} is {value!r}, and {self.config} has {settings.get(name)!r}: leave it out to go on with "
-                    "that run, or start a new one."
-                )
         return settings
 
     def keep_task(self, task: str) -> str:
@@ -152,7 +136,7 @@ class RunFolder:
 
     def _append(self, row: dict[str, float]) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(row))
+        writer = csv.DictWriter(text, list(row), lineterminator="\n")  # as `rewind` writes them
         if not self.metrics.exists() or self.metrics.stat().st_size == 0:
             writer.writeheader()
         writer.writerow({name: f"{value:.6g}" for name, value in row.items()})

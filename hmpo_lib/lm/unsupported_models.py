@@ -55,6 +55,15 @@ def require_eval(model: PreTrainedModel) -> None:
             )
 
 
+def require_no_adapters(model: PreTrainedModel) -> None:
+    """Refuses a model with PEFT adapters, around it or in it: they would be trained and not be saved as adapters."""
+    if hasattr(model, "peft_config"):
+        raise ValueError(
+            f"{type(model).__name__} has PEFT adapters, which are not supported here: expected the plain model; give "
+            "model.merge_and_unload(), or train adapters with TRL and this library's loss."
+        )
+
+
 def require_float32(model: PreTrainedModel) -> None:
     """Refuses weights of another type: steps of fine-tuning are lost in fewer bits."""
     for name, weight in model.named_parameters():
