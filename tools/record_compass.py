@@ -17,7 +17,7 @@ from torch import Tensor
 from hmpo_lib import group_advantages
 from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model, sample_completions
 from hmpo_lib.lm.tasks import reward_correct, sample_prompts
-from hmpo_lib.teach.fine_tuning_with_ratio_means.compass_experiment import (
+from hmpo_lib.teach.gradient_compass.compass_experiment import (
     EXPONENTS,
     RECORDED,
     STAGES,

@@ -1,4 +1,4 @@
-"""The controls over notebook 08's run: method, exponent, optimizer steps a rollout, and the optimizer."""
+"""The controls over notebook 08's run: method, exponent, optimizer steps per rollout, and the optimizer."""
 
 import dataclasses
 import html
@@ -48,7 +48,7 @@ class FineTuningControls:
         self.controls: dict[str, Any] = {
             "method": widgets.Dropdown(options=list(METHODS), value="hmpo", description="method", style=style),
             "p": widgets.Dropdown(options=options, value=OWN, description="exponent", style=style),
-            "minibatches": slider(widgets.IntSlider, "optimizer steps a rollout", value=4, min=1, max=8),
+            "minibatches": slider(widgets.IntSlider, "optimizer steps per rollout", value=4, min=1, max=8),
             "optimizer": widgets.ToggleButtons(options=muonclip, value="adamw"),
             "threshold": slider(
                 widgets.SelectionSlider,
@@ -81,13 +81,13 @@ class FineTuningControls:
         """The choices in words, for a page without a kernel.
 
         >>> FineTuningControls().summary()
-        "method hmpo, exponent: the method's own, 4 optimizer steps a rollout, AdamW"
+        "method hmpo, exponent: the method's own, 4 optimizer steps per rollout, AdamW"
         """
         named = {name: control.label for name, control in self.controls.items() if hasattr(control, "label")}
         clip = f" at τ = {named['threshold']}" if self.controls["optimizer"].value == "muonclip" else ""
         return (
-            f"method {named['method']}, exponent: {named['p']}, {self.controls['minibatches'].value} optimizer steps a "
-            f"rollout, {named['optimizer']}{clip}"
+            f"method {named['method']}, exponent: {named['p']}, {self.controls['minibatches'].value} optimizer steps "
+            f"per rollout, {named['optimizer']}{clip}"
         )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:

@@ -14,12 +14,10 @@ from hmpo_lib.lm.tasks import MAX_COMPLETION_LENGTH
 from hmpo_lib.objectives import Objective
 from hmpo_lib.teach.plotting import (
     BLACK,
-    BLUE,
-    GREEN,
     GREY,
     ORANGE,
+    PURPLE,
     SKY_BLUE,
-    VERMILLION,
     Canvas,
     label_ticks,
     tidy_axes,
@@ -32,7 +30,7 @@ MEAN_LIMIT = math.log(1.15)  # completions' means lie nearer to 1; a wider clip 
 BINS = 61  # an odd number puts a bin's middle at ratio 1
 SMALLEST_SHARE = 5e-4  # the lower end of the histograms' logarithmic axes
 LARGEST_LOGIT = 30.0  # larger ones are drawn there; a larger threshold of QK-Clip is not drawn
-LAYER_STYLES = ((BLUE, "-"), (VERMILLION, "--"), (GREEN, ":"), (BLACK, "-."))
+LAYER_STYLES = ((PURPLE, "-"), (BLACK, "--"), (SKY_BLUE, ":"), (ORANGE, "-."))
 
 
 @dataclass(frozen=True)
@@ -101,14 +99,14 @@ def _draw_curves(canvas: Canvas, axes: list[Any], rollouts: int) -> Callable[[Li
     xlim = _rollouts_axis(rollouts)
     tidy_axes(reward, title="Right answers", xlabel="rollout", xlim=xlim, ylim=(0, 1.02))
     tidy_axes(worked, title="Answers with work", xlabel="rollout", xlim=xlim, ylim=(0, 1.02))
-    tidy_axes(tokens, title="Tokens an answer", xlabel="rollout", xlim=xlim, ylim=(0, MAX_COMPLETION_LENGTH))
+    tidy_axes(tokens, title="Tokens per answer", xlabel="rollout", xlim=xlim, ylim=(0, MAX_COMPLETION_LENGTH))
     for plot in axes:
         plot.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     for plot in (reward, worked):
         label_ticks(plot, [0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
     curves = [
         canvas.animate(plot.plot([], [], color=colour, linewidth=2, marker=marker, markersize=3)[0])
-        for plot, colour, marker in ((reward, BLUE, "o"), (worked, GREEN, "s"), (tokens, BLACK, "^"))
+        for plot, colour, marker in ((reward, BLACK, "o"), (worked, PURPLE, "s"), (tokens, GREY, "^"))
     ]
 
     def draw(view: LiveView) -> None:

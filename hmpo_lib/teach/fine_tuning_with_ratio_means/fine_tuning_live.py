@@ -21,7 +21,7 @@ def worked_share(record: StepRecord) -> float:
 
 
 def last_of_each_rollout(records: Sequence[StepRecord]) -> list[StepRecord]:
-    """One record a rollout, its last so far: the one with the stalest ratios."""
+    """One record per rollout, its last so far: the one with the stalest ratios."""
     return list({record.rollout: record for record in records}.values())
 
 
@@ -53,7 +53,7 @@ def fine_tuning_caption(records: Sequence[StepRecord]) -> str:
     logit = f"; largest logit {metrics['max_logit']:.1f}{clipped}" if "max_logit" in metrics else ""
     return (
         f"rollout {last.rollout + 1}, step {last.step + 1}: reward {metrics['reward_mean']:.2f}, "
-        f"{100 * worked_share(last):.0f} % worked, {metrics['completion_length_mean']:.1f} tokens an answer, "
+        f"{100 * worked_share(last):.0f} % worked, {metrics['completion_length_mean']:.1f} tokens per answer, "
         f"token ratios from {metrics['ratio_min']:.2f} to {metrics['ratio_max']:.2f}, "
         f"{100 * metrics['blocked_fraction']:.0f} % of the tokens blocked by the clip{logit}."
     )
@@ -69,7 +69,7 @@ def fine_tuning_alt(records: Sequence[StepRecord]) -> str:
     return (
         f"Six plots after {last.rollout + 1} rollouts. Mean reward, from {first.metrics['reward_mean']:.2f} to "
         f"{last.metrics['reward_mean']:.2f}; share of worked answers, from {worked_share(first):.2f} to "
-        f"{worked_share(last):.2f}; tokens an answer, from {first.metrics['completion_length_mean']:.1f} to "
+        f"{worked_share(last):.2f}; tokens per answer, from {first.metrics['completion_length_mean']:.1f} to "
         f"{last.metrics['completion_length_mean']:.1f}; histograms of the latest step's ratios, of single tokens "
         f"between {last.metrics['ratio_min']:.2f} and {last.metrics['ratio_max']:.2f} and of completions' means "
         f"between {means.min():.3f} and {means.max():.3f}; largest attention logit of each head, {logits}."

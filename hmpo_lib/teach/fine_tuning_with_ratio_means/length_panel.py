@@ -8,9 +8,9 @@ import torch
 from hmpo_lib.lm.tasks import MAX_COMPLETION_LENGTH
 from hmpo_lib.teach.fine_tuning_with_ratio_means.length_recording import PAYMENTS, ROLLOUTS, SEEDS, WEIGHTS, LengthRuns
 from hmpo_lib.teach.panels import Panel
-from hmpo_lib.teach.plotting import BLUE, VERMILLION, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.plotting import ORANGE, PURPLE, Canvas, label_ticks, tidy_axes
 
-STYLES = {"equal": (BLUE, "-"), "proportional": (VERMILLION, "--")}
+STYLES = {"equal": (PURPLE, "-"), "proportional": (ORANGE, "--")}
 
 Curve = tuple[tuple[float, ...], ...]  # mean, smallest and largest of the seeds, rollout by rollout
 
@@ -54,7 +54,7 @@ def length_alt(view: LengthView) -> str:
     """The two plots in words."""
     starts = ", ".join(f"{100 * view.worked[weight][0][0]:.0f} % ({weight})" for weight in WEIGHTS)
     return (
-        f"Share of worked answers and tokens an answer over the rollouts, means with the range of the seeds, for the "
+        f"Share of worked answers and tokens per answer over the rollouts, means with the range of the seeds, for the "
         f"length weights {' and '.join(WEIGHTS)}. The share starts at {starts}. {length_caption(view)}"
     )
 
@@ -64,8 +64,10 @@ def length_weight_explorer(runs: LengthRuns) -> Panel[LengthView]:
     canvas = Canvas(760, 280)
     places = range(1, ROLLOUTS + 1)
     moving = []
-    for left, title, top in ((0.07, "Answers with work", 1.02), (0.57, "Tokens an answer", MAX_COMPLETION_LENGTH)):
-        axes = canvas.figure.add_axes((left, 0.18, 0.415, 0.7))
+    both = canvas.mosaic([["worked", "tokens"]])
+    looks = (("worked", "Answers with work", 1.02), ("tokens", "Tokens per answer", MAX_COMPLETION_LENGTH))
+    for name, title, top in looks:
+        axes = both[name]
         tidy_axes(axes, title=title, xlabel="rollout", xlim=(0.5, ROLLOUTS + 0.5), ylim=(0, top))
         if top == 1.02:
             label_ticks(axes, [0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])

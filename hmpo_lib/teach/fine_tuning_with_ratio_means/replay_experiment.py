@@ -157,6 +157,6 @@ def replay_alt(view: ReplayView) -> str:
         f"Replay of a recorded step. Histograms of its token ratios and of the answers' means; the means' average by "
         f"sign of the advantage against p; and the answer {seen.characters} to {seen.prompt}, advantage "
         f"{seen.advantage:+.2f}, whose ratios lie between {min(seen.ratios):.3f} and {max(seen.ratios):.3f}: its mean "
-        f"is {view.mean:.4f}, and token {loudest + 1}, {seen.characters[loudest]}, is heard most, "
+        f"is {view.mean:.4f}, and token {loudest + 1}, {seen.characters[loudest]}, has most weight, "
         f"{view.weights[loudest]:.2f} times an even share. {replay_caption(view)}"
     )

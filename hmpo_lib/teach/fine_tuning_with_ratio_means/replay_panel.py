@@ -18,11 +18,11 @@ from hmpo_lib.teach.fine_tuning_with_ratio_means.replay_experiment import (
 )
 from hmpo_lib.teach.panels import Panel, p_slider, slider
 from hmpo_lib.teach.plotting import (
-    BLUE,
+    BLACK,
     GREY,
     ORANGE,
+    PURPLE,
     SKY_BLUE,
-    VERMILLION,
     Canvas,
     label_ticks,
     tidy_axes,
@@ -101,9 +101,9 @@ def _draw_means(canvas: Canvas, reach: float) -> Callable[[ReplayView], None]:
     axes.set_yscale("log")
     label_ticks(axes, _ratio_ticks(reach))
     label_ticks(axes, [-4, -2, 0, 2, 4], ["−4", "−2", "0", "2", "4"], axis="x")
-    axes.text(0.03, 0.97, "A > 0 —●", transform=axes.transAxes, va="top", fontsize=9, color=BLUE)
-    axes.text(0.03, 0.86, "A < 0 - -■", transform=axes.transAxes, va="top", fontsize=9, color=VERMILLION)
-    styles = ((BLUE, "-", "o"), (VERMILLION, "--", "s"))
+    axes.text(0.03, 0.97, "A > 0 —●", transform=axes.transAxes, va="top", fontsize=9, color=PURPLE)
+    axes.text(0.03, 0.86, "A < 0 - -■", transform=axes.transAxes, va="top", fontsize=9, color=BLACK)
+    styles = ((PURPLE, "-", "o"), (BLACK, "--", "s"))
     curves = [canvas.animate(axes.plot([], [], color=colour, linestyle=dash)[0]) for colour, dash, _ in styles]
     markers = [canvas.animate(axes.plot([], [], color=colour, marker=mark)[0]) for colour, _, mark in styles]
 
@@ -131,7 +131,7 @@ def _draw_answer(canvas: Canvas, reach: float) -> Callable[[ReplayView], None]:
     lower.set_ylim(*WEIGHT_LIMITS)
     label_ticks(lower, [0.1, 1, 10], ["1/10", "1", "10"])
     title = canvas.animate(upper.set_title("", loc="left", fontsize=10, fontweight="bold"))
-    lower.set_xlabel("above 1: heard more than an even share; below: less", fontsize=9.5, color=GREY)
+    lower.set_xlabel("above 1: more than an even share; below 1: less", fontsize=9.5, color=GREY)
     places = range(1, MOST_TOKENS + 1)
     dots = canvas.animate(upper.plot([], [], "o", color=SKY_BLUE, markersize=6)[0])
     mean = canvas.animate(upper.axhline(1, color=ORANGE, linewidth=1.8, linestyle="--"))

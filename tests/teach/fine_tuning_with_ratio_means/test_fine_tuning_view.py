@@ -8,10 +8,15 @@ import math
 import pytest
 import torch
 
-from hmpo_lib import METHODS
-from hmpo_lib.lm import FineTuneConfig, load_base_model
+from hmpo_lib import METHODS, Method, Objective
+from hmpo_lib.lm import FineTuneConfig, fine_tune, load_base_model
 from hmpo_lib.teach import Canvas
 from hmpo_lib.teach.fine_tuning_with_ratio_means.before_after_table import BeforeAfter
+from hmpo_lib.teach.fine_tuning_with_ratio_means.comparison_live import (
+    comparison_live,
+    room_to_differ,
+    view_comparison,
+)
 from hmpo_lib.teach.fine_tuning_with_ratio_means.fine_tuning_controls import OWN, FineTuningControls, with_exponent
 from hmpo_lib.teach.fine_tuning_with_ratio_means.fine_tuning_drawings import LARGEST_LOGIT, draw_live, mean_limit
 from hmpo_lib.teach.fine_tuning_with_ratio_means.fine_tuning_live import (
@@ -145,7 +150,7 @@ def test_the_threshold_can_be_moved_only_where_it_is_used():
 def test_a_page_without_a_kernel_says_what_was_chosen():
     panel = FineTuningControls()
     panel.controls["optimizer"].value = "muonclip"
-    assert panel._repr_mimebundle_()["text/html"].endswith("4 optimizer steps a rollout, MuonClip at τ = 15</p>")
+    assert panel._repr_mimebundle_()["text/html"].endswith("4 optimizer steps per rollout, MuonClip at τ = 15</p>")
 
 
 def test_an_exponent_of_ones_own_takes_the_place_of_a_schedule():
@@ -159,3 +164,44 @@ def test_before_and_after_stand_side_by_side_with_their_marks():
     table = BeforeAfter(["1+2=", "2+2="], ["4", "<4"], ["(1+2=3)3", "4"])
     assert table.rows == [("1+2=", "✗ 4", "✓ (1+2=3)3"), ("2+2=", "✗ <4", "✓ 4")]
     assert "✗ &lt;4" in table._repr_mimebundle_()["text/html"]
+
+
+COMPARED = [
+    FineTuneConfig(Method(Objective(p)), rollouts=2, prompts=4, group_size=4, minibatches=2) for p in (-1.0, 0.0, 1.0)
+]
+
+
+@pytest.fixture(scope="module")
+def compared():
+    live = comparison_live(*load_base_model(), COMPARED)
+    return live, asyncio.run(live.run())
+
+
+def test_compared_runs_are_the_runs_that_each_config_gives_alone(compared):
+    for column, config in enumerate(COMPARED):
+        alone = [record for record in fine_tune(*load_base_model(), config) if record.step == 1]
+        for mine, expected in zip((rollout[column] for rollout in compared[1]), alone, strict=True):
+            assert mine.texts == expected.texts
+            torch.testing.assert_close(mine.log_ratios, expected.log_ratios)
+
+
+def test_compared_runs_begin_with_the_same_answers_and_then_part(compared):
+    first, second = compared[1]
+    assert first[0].texts == first[1].texts == first[2].texts
+    assert not torch.equal(second[0].log_ratios, second[2].log_ratios)
+
+
+def test_the_room_to_differ_is_what_the_means_leave(compared):
+    record = compared[1][0][0]
+    ratios = [d[m].exp() for d, m in zip(record.log_ratios, record.completion_mask, strict=True)]
+    by_hand = sum(r.mean() - 1 / (1 / r).mean() for r in ratios) / len(ratios)
+    assert room_to_differ(record) == pytest.approx(float(by_hand), rel=1e-3, abs=1e-6)
+    fresh = record._replace(log_ratios=torch.zeros_like(record.log_ratios))
+    assert room_to_differ(fresh) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_comparison_says_where_its_runs_end_and_nothing_is_cut_off(compared):
+    live, rollouts = compared
+    view = view_comparison(rollouts)
+    assert f"{sum(view.rewards[0]) / 2:.3f} right, {view.worked[0][-1]:.2f} worked" in live.picture.caption_text
+    assert not ink_on_the_edge(live.picture._canvas.png())

@@ -8,16 +8,17 @@ import torch
 
 from hmpo_lib import Objective, group_advantages, policy_loss
 from hmpo_lib.lm import load_base_model, sample_completions, token_logprobs
-from hmpo_lib.teach.fine_tuning_with_ratio_means.compass_experiment import (
+from hmpo_lib.teach.gradient_compass.compass_experiment import (
     EXPONENTS,
     STAGES,
     STALENESS,
     Compass,
+    change_rates,
     gradient_compass,
     load_compass,
     turning_rates,
 )
-from hmpo_lib.teach.fine_tuning_with_ratio_means.compass_panel import compass_caption, compass_explorer, view_compass
+from hmpo_lib.teach.gradient_compass.compass_panel import compass_caption, compass_explorer, view_compass
 
 P = [-4.0, -1.0, 0.0, 0.5, 4.0]
 
@@ -113,12 +114,27 @@ def test_beginning_of_a_recorded_run_can_be_made_again(monkeypatch):
         torch.testing.assert_close(made[name].double()[0], table[0, :2, 0], rtol=0.02, atol=0.02)
 
 
-def test_the_turning_rate_of_a_gradient_that_turns_by_the_spread_is_1():
+def test_the_change_rate_of_a_gradient_that_changes_by_the_spread_is_1():
     spread = torch.full((2, 5, 3), 0.2)
     differences = 0.2 * torch.tensor(EXPONENTS).abs().expand(2, 5, 3, -1)
     compass = Compass(differences, differences, differences, 2 * differences, spread)
-    torch.testing.assert_close(turning_rates(compass), torch.ones(2, 5, 3))
-    torch.testing.assert_close(turning_rates(compass, by_logprob=True), 2 * torch.ones(2, 5, 3))
+    torch.testing.assert_close(change_rates(compass), torch.ones(2, 5, 3))
+    torch.testing.assert_close(change_rates(compass, by_logprob=True), 2 * torch.ones(2, 5, 3))
+
+
+def test_a_gradient_that_only_grows_does_not_turn():
+    ones, spread = torch.ones(2, 5, 3, len(EXPONENTS)), torch.full((2, 5, 3), 0.2)
+    longer = Compass(ones, 1.5 * ones, 0.5 * ones, ones, spread)
+    torch.testing.assert_close(turning_rates(longer), torch.zeros(2, 5, 3))
+    across = longer._replace(cosines=0 * ones, norms=0.02 * ones)  # at right angles, of length 0.02: |p| std(d)
+    torch.testing.assert_close(turning_rates(across), torch.ones(2, 5, 3))
+
+
+def test_in_the_recording_change_is_turning_and_growing_together():
+    compass = load_compass()
+    grown = compass.norms * compass.cosines - 1
+    turned = compass.norms * (1 - compass.cosines.square()).clamp(min=0).sqrt()
+    torch.testing.assert_close((grown.square() + turned.square()).sqrt(), compass.differences, rtol=1e-2, atol=5e-3)
 
 
 def test_the_panel_shows_both_stages_at_every_exponent(sweep):

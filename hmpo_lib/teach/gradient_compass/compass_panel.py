@@ -6,13 +6,13 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from hmpo_lib.teach.fine_tuning_with_ratio_means.compass_experiment import EXPONENTS, STAGES, STALENESS, Compass
+from hmpo_lib.teach.gradient_compass.compass_experiment import EXPONENTS, STAGES, STALENESS, Compass
 from hmpo_lib.teach.panels import P_LABEL_WIDTH, Panel, p_label, slider
-from hmpo_lib.teach.plotting import BLUE, GREEN, GREY, ORANGE, VERMILLION, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.plotting import BLACK, GREY, ORANGE, PURPLE, SKY_BLUE, Canvas, label_ticks, tidy_axes
 
 COSINE_LIMITS = (-0.72, 1.06)
 NORM_LIMITS = (0.4, 10.0)  # of ‖g(p)‖ / ‖g(0)‖ in the plot
-STYLES = ((GREY, ":", "o"), (BLUE, "-", "s"), (GREEN, "--", "D"), (ORANGE, "-.", "^"), (VERMILLION, (0, (1, 1)), "v"))
+STYLES = ((GREY, ":", "o"), (SKY_BLUE, "-", "s"), (PURPLE, "--", "D"), (ORANGE, "-.", "^"), (BLACK, (0, (1, 1)), "v"))
 
 Curves = tuple[tuple[float, ...], ...]
 
@@ -101,7 +101,12 @@ def compass_alt(view: CompassView) -> str:
 def compass_explorer(compass: Compass, *, stage: str = STAGES[0], p: float = -1.0) -> Panel[CompassView]:
     """Cosine and length of the gradient against the exponent, a line for each staleness."""
     canvas = Canvas(760, 330)
-    movers = [_draw_lines(canvas, is_cosine=True), _draw_runs(canvas), _draw_lines(canvas, is_cosine=False)]
+    axes = canvas.mosaic([["direction", "runs", "length"]], width_ratios=[3, 1.5, 2.4])
+    movers = [
+        _draw_lines(canvas, axes["direction"], is_cosine=True),
+        _draw_runs(canvas, axes["runs"]),
+        _draw_lines(canvas, axes["length"], is_cosine=False),
+    ]
 
     def draw(view: CompassView) -> None:
         for move in movers:
@@ -125,8 +130,7 @@ def compass_explorer(compass: Compass, *, stage: str = STAGES[0], p: float = -1.
     )
 
 
-def _draw_lines(canvas: Canvas, *, is_cosine: bool) -> Callable[[CompassView], None]:
-    axes = canvas.figure.add_axes((0.067, 0.16, 0.375, 0.73) if is_cosine else (0.695, 0.16, 0.29, 0.73))
+def _draw_lines(canvas: Canvas, axes: Any, *, is_cosine: bool) -> Callable[[CompassView], None]:
     title = "Direction: cosine with p = 0" if is_cosine else "Length, over that of p = 0"
     tidy_axes(axes, title=title, xlabel="exponent p", xlim=(-4.2, 4.2))
     label_ticks(axes, [-4, -2, -1, 0, 1, 2, 4], ["−4", "−2", "−1", "0", "1", "2", "4"], axis="x")
@@ -157,13 +161,12 @@ def _cosine_axis(axes: Any) -> None:
     label_ticks(axes, [-0.5, 0, 0.5, 1], ["−0.5", "0", "0.5", "1"])
 
 
-def _draw_runs(canvas: Canvas) -> Callable[[CompassView], None]:
-    axes = canvas.figure.add_axes((0.462, 0.16, 0.165, 0.73))
+def _draw_runs(canvas: Canvas, axes: Any) -> Callable[[CompassView], None]:
     tidy_axes(axes, xlabel="steps old", xlim=(-0.6, len(STALENESS) - 0.4))
     _cosine_axis(axes)
     axes.tick_params(labelleft=False)
     label_ticks(axes, range(len(STALENESS)), [str(staleness) for staleness in STALENESS], axis="x")
-    title = canvas.animate(axes.set_title("", loc="left", fontsize=10, fontweight="bold"))
+    title = canvas.animate(axes.set_title("Each run, p = −0.5", loc="left", fontsize=10, fontweight="bold"))
     dots = [
         canvas.animate(axes.plot([], [], color=colour, marker=mark, markersize=4.5, linestyle="", alpha=0.8)[0])
         for colour, _, mark in STYLES

@@ -108,12 +108,23 @@ def load_compass(path: str | Path = RECORDED) -> Compass:
     return Compass(**{name: table.double() for name, table in load_recording(path).items()})
 
 
-def turning_rates(compass: Compass, *, by_logprob: bool = False) -> Tensor:
-    """How fast the gradient turns with p near 0, ``[stages, staleness, seeds]``: ‖g(p) − g(0)‖ / (‖g(0)‖ |p| std(d)).
+def change_rates(compass: Compass, *, by_logprob: bool = False) -> Tensor:
+    """How fast the gradient changes with p near 0, ``[stages, staleness, seeds]``: ‖g(p) − g(0)‖ / (‖g(0)‖ |p| std(d)).
 
     The mean of p = ±0.1. By log-probability it is 1 to first order where completions are alike in length and spread;
     by weight it says how much more the weights depend on the tokens whose ratios move. Meaningless at staleness 0.
     """
-    differences = compass.logprob_differences if by_logprob else compass.differences
-    small = differences[..., [EXPONENTS.index(-SMALL), EXPONENTS.index(SMALL)]].mean(dim=-1)
-    return small / (SMALL * compass.spread)
+    return _rates(compass.logprob_differences if by_logprob else compass.differences, compass.spread)
+
+
+def turning_rates(compass: Compass) -> Tensor:
+    """How fast the gradient by weight turns with p near 0: `change_rates` of its part at right angles to g(0).
+
+    That part is ‖g(p)‖ sin θ / ‖g(0)‖, where cos θ is the cosine; the rest is a change of length.
+    """
+    return _rates(compass.norms * (1 - compass.cosines.square()).clamp(min=0).sqrt(), compass.spread)
+
+
+def _rates(changes: Tensor, spread: Tensor) -> Tensor:
+    small = changes[..., [EXPONENTS.index(-SMALL), EXPONENTS.index(SMALL)]].mean(dim=-1)
+    return small / (SMALL * spread)
