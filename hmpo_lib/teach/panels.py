@@ -209,6 +209,9 @@ class Panel(Generic[D]):
         return live_bundle(self.widget, self.static_bundle())
 
 
+LONGEST_READOUT = 17  # characters of an option that fit to the right of a track: ipywidgets cuts off what is longer
+
+
 def slider(kind: Callable[..., Any], description: str, **options: Any) -> Any:
     """A control in the collection's look: 60 % wide, its name in full, a picture at every move.
 
@@ -216,7 +219,26 @@ def slider(kind: Callable[..., Any], description: str, **options: Any) -> Any:
     0.5
     """
     options.setdefault("layout", widgets.Layout(width="60%"))
-    return kind(description=description, style={"description_width": "initial"}, continuous_update=True, **options)
+    control = kind(description=description, style={"description_width": "initial"}, continuous_update=True, **options)
+    if isinstance(control, widgets.SelectionSlider):
+        labels = [option[0] if isinstance(option, tuple) else str(option) for option in options["options"]]
+        longest = max(len(label.strip(FIGURE_SPACE)) for label in labels)
+        if longest > LONGEST_READOUT:
+            _name_option_in_front(control, description, longest)
+    return control
+
+
+def _name_option_in_front(control: Any, description: str, longest: int) -> None:
+    """Shows the chosen option with the control's name, where there is room, and not behind the track."""
+
+    def rename(change: Any) -> None:
+        control.description = f"{description}: {control.label.strip(FIGURE_SPACE)}"
+
+    control.readout = False
+    # Of a fixed width, so that the track does not jump under the pointer; most characters are narrower than this.
+    control.style.description_width = f"{0.62 * (len(description) + 2 + longest):.1f}em"
+    control.observe(rename, names="label")
+    rename(None)
 
 
 # The exponents that have a name: the mean's, and in brackets that of a method which takes it. Infinity cannot travel in

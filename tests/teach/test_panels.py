@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from hmpo_lib.teach import MEAN_STYLES, Canvas, Panel, Still, label_ticks, p_label, p_slider, predict, slider, tidy_axes
-from hmpo_lib.teach.panels import WIDGET_VIEW
+from hmpo_lib.teach.panels import FIGURE_SPACE, WIDGET_VIEW
 from hmpo_lib.teach.plotting import quick_png, signed
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -291,6 +291,18 @@ def test_p_slider_reaches_both_infinities_and_names_its_stops():
         math.inf: "max, p = +∞",
     }
     assert stops[-0.25] == p_label(-0.25) == "p = −0.25"
+
+
+def test_name_of_an_exponent_stands_whole_in_front_of_the_track_which_stays_where_it_is():
+    control = p_slider()
+    widths = set()
+    for label, value in control.options:
+        control.value = value
+        assert control.description == f"exponent: {label.strip(FIGURE_SPACE)}"
+        widths.add(control.style.description_width)
+    assert len(widths) == 1
+    assert not control.readout
+    assert slider(widgets.SelectionSlider, "steps", options=[("4", 4), ("8", 8)]).readout
 
 
 def test_p_slider_refuses_a_value_between_its_stops():
