@@ -24,7 +24,7 @@ def cli() -> None:
 @cli.command("pretrain")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/base_model"), help="Folder to make.")
 @click.option("--steps", type=click.IntRange(min=1), default=400, help="Optimizer steps.")
-@click.option("--seed", default=0, help="Of the weights and the data.")
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, help="Of the weights and the data.")
 def pretrain_command(out: Path, steps: int, seed: int) -> None:
     """Make a base model that answers sums about half of the time (a minute or two)."""
     from hmpo_lib.lm.model import make_model, make_tokenizer, save_model
@@ -133,11 +133,12 @@ def _fine_tune(run: Any, checkpoint: Path | None, settings: dict[str, Any], *, n
         require_readable(task)
         model, tokenizer = load_base_model()
     checkpoints = Checkpoints(run.checkpoints, every=settings["checkpoint_every"])
+    done = int(checkpoint.name) if checkpoint and checkpoint.name.isdecimal() else 0
+    if not new:
+        run.require_rows(done)  # before later checkpoints go
     records = fine_tune(model, tokenizer, config, **task._asdict(), checkpoints=checkpoints, resume_from=checkpoint)
-    done = int(checkpoint.name) if checkpoint else 0
     if new:
         run.create(settings)
-        run.keep_task(settings["task"])
     else:
         run.rewind(done)
         click.echo(f"Going on behind rollout {done} of {config.rollouts}.", err=True)

@@ -54,7 +54,7 @@ class PMPOSchedule:
         mask = completion_mask.bool()
         d = torch.where(mask, log_ratios, torch.zeros_like(log_ratios))
         sign = advantages.sign().unsqueeze(1)
-        n = mask.sum(dim=1).clamp(min=1)
+        n = mask.sum(dim=1).clamp(min=1).to(d.dtype)  # of two counts the quotient would have torch's default dtype
         clipped = torch.where(sign > 0, d.clamp(max=hi), torch.where(sign < 0, d.clamp(min=lo), d))
         share = (clipped != d).sum(dim=1) / n
         target = (1 - share) * effective_sample_size(clipped, mask) + share * n
@@ -91,7 +91,7 @@ class LearnableExponent(torch.nn.Module):
         if not abs(start) < bound:
             raise ValueError(f"start = {start}, bound = {bound}: expected a start strictly inside ±bound.")
         self.start, self.bound, self.learning_rate = start, bound, learning_rate
-        self.theta = torch.nn.Parameter(torch.zeros(()))
+        self.theta = torch.nn.Parameter(torch.zeros((), dtype=torch.float32))
         self.reset()
 
     def reset(self) -> None:

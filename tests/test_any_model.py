@@ -256,7 +256,7 @@ def test_code_that_comes_with_a_model_is_never_run_nor_asked_about(folder_with_c
         raise AssertionError(f"asked on stdin: {words}")
 
     monkeypatch.setattr(builtins, "input", no_questions)
-    with pytest.raises(ValueError, match="is of type 'own' and brings code of its own, which is never run here"):
+    with pytest.raises(ValueError, match="is of type 'own': expected one that transformers has"):
         load_model(folder_with_code)
     assert not (folder_with_code / "ran").exists()
 

@@ -92,7 +92,10 @@ def test_weights_that_are_cut_short_are_refused(tmp_path):
     path = Path(shutil.copytree(base_model_path(), tmp_path / "model"))
     weights = path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(FileNotFoundError, match="no model that can be read at"):
+    with pytest.raises(ValueError, match=r"model.safetensors is not as it was written .* if you meant to change it"):
+        load_model(path)
+    (path / CHECKSUM_FILE).unlink()
+    with pytest.raises(ValueError, match=r"model\.safetensors is no safetensors file"):
         load_model(path)
 
 

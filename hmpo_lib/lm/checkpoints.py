@@ -12,6 +12,7 @@ What a seed decides is part of it. What your own sample_prompts or reward_fn kee
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hmpo_lib.lm.config import FineTuneConfig
-from hmpo_lib.lm.durable import clear_unfinished, damage, discard, new_folder
+from hmpo_lib.lm.durable import clear_rests, damage, discard, left_unfinished, new_folder
+from hmpo_lib.lm.reading import Reading, read_object, require_keys
 from hmpo_lib.lm.state import TrainingState
 
 FORMAT = 1
 _FILES = ("model.safetensors", "training.safetensors", "state.json")
+_NAME = re.compile("[0-9]{6,}")
 _KEPT = 2
+_ADVICE = "restore it, or resume from another checkpoint"
 
 
 class Checkpoints:
@@ -48,7 +52,7 @@ class Checkpoints:
     def all(self) -> list[Path]:
         """The checkpoints that are there, the oldest first, whole or damaged."""
         return sorted(
-            (path for path in self.folder.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name)
+            (path for path in self.folder.glob("*") if _NAME.fullmatch(path.name)), key=lambda path: int(path.name)
         )
 
     def latest(self) -> Path:
@@ -70,7 +74,7 @@ class Checkpoints:
 
     def holds(self, checkpoint: Path) -> bool:
         """Whether a checkpoint lies in this folder."""
-        return Path(checkpoint).resolve().parent == self.folder.resolve()
+        return Path(checkpoint).parent.resolve() == self.folder.resolve()
 
     def require_empty(self) -> None:
         """Raises FileExistsError where an earlier run has left checkpoints."""
@@ -85,7 +89,9 @@ class Checkpoints:
 
         Later ones are of a future that the run has left, by resuming before them.
         """
-        clear_unfinished(self.folder)
+        for name in list(left_unfinished(self.folder)):
+            if name == "reference" or _NAME.fullmatch(name):
+                clear_rests(self.folder / name)
         past = [path for path in self.all() if int(path.name) <= rollouts_done]
         for path in self.all():
             if path not in past[-_KEPT:]:
@@ -128,40 +134,73 @@ def load_checkpoint(path: Path, state: TrainingState, config: FineTuneConfig) ->
         ValueError: a checkpoint that is damaged (with the name of one that is not), or of another run.
     """
     path = Path(path)
-    if not path.is_dir():
-        raise FileNotFoundError(f"no checkpoint at {path}: expected a folder such as checkpoints/000010.")
-    if fault := damage(path, _FILES):
-        raise ValueError(f"{fault}: the checkpoint is damaged. {Checkpoints(path.parent).last_whole()}")
-    saved = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    if saved["format"] != FORMAT:
-        raise ValueError(f"{path} has format {saved['format']}: expected {FORMAT}; use the hmpo-lib that wrote it.")
-    # A run that is older than a setting has gone by its default.
-    settings = {field.name: field.default for field in dataclasses.fields(config)} | saved["settings"]
-    for name, value in json.loads(json.dumps(config.settings())).items():
-        if settings[name] != value:
-            raise ValueError(f"{name} is {value!r}, and {path} is of a run with {settings[name]!r}.")
+    saved = _read_state(path, config)
     if state.reference is not None:
         reference = path.parent / "reference"
         if fault := damage(reference, ("model.safetensors",)):
             raise ValueError(f"{fault}: no checkpoint of this run can go on without its reference; start it anew.")
         _load_weights(state.reference, reference)
     _load_weights(state.model, path)
-    if config.policy_lag:
-        past = load_file(path / "past.safetensors")
-        for index in range(min(config.policy_lag, saved["rollouts_done"])):
-            weights = state.model.named_parameters()
-            state.past.append({name: past[f"{index}.{name}"].to(weight.device, copy=True) for name, weight in weights})
-    tensors = load_file(path / "training.safetensors")
-    tree = _join(saved["state"], {name: tensor.clone() for name, tensor in tensors.items()})
-    optimizer = tree["optimizer"]
-    optimizer["state"] = {int(index): value for index, value in optimizer["state"].items()}
-    # Groups and their rates come from the config; see TrainingState.set_learning_rates.
-    state.optimizer.load_state_dict(state.optimizer.state_dict() | optimizer)
-    state.prompt_generator.set_state(tree["prompt_generator"])
-    state.token_generator.set_state(tree["token_generator"])
-    if state.exponent is not None:
-        state.exponent.load_state_dict(tree["exponent"])
+    with Reading(f"{path} is not what a run of these settings writes", advice=_ADVICE):
+        if config.policy_lag:
+            past = load_file(path / "past.safetensors")
+            for index in range(min(config.policy_lag, saved["rollouts_done"])):
+                state.past.append(
+                    {
+                        name: _fitting(past[f"{index}.{name}"], weight).to(weight.device, copy=True)
+                        for name, weight in state.model.named_parameters()
+                    }
+                )
+        tensors = load_file(path / "training.safetensors")
+        tree = _join(saved["state"], {name: tensor.clone() for name, tensor in tensors.items()})
+        optimizer = tree["optimizer"]
+        optimizer["state"] = {int(index): value for index, value in optimizer["state"].items()}
+        weights = [weight for group in state.optimizer.param_groups for weight in group["params"]]
+        for index, values in optimizer["state"].items():
+            for value in values.values():
+                if isinstance(value, Tensor) and value.ndim:  # a count of steps has no shape
+                    _fitting(value, weights[index])
+        # Groups and their rates come from the config; see TrainingState.set_learning_rates.
+        state.optimizer.load_state_dict(state.optimizer.state_dict() | optimizer)
+        state.prompt_generator.set_state(tree["prompt_generator"])
+        state.token_generator.set_state(tree["token_generator"])
+        if state.exponent is not None:
+            state.exponent.load_state_dict(tree["exponent"])
     state.rollouts_done = saved["rollouts_done"]
+
+
+def _read_state(path: Path, config: FineTuneConfig) -> dict[str, Any]:
+    """What a checkpoint's state.json says, once it agrees with the folder's name, its checksums and the config."""
+    if path.is_symlink() or not path.is_dir():
+        raise FileNotFoundError(f"no checkpoint at {path}: expected a folder such as checkpoints/000010, and no link.")
+    if fault := damage(path, _FILES):
+        raise ValueError(f"{fault}: the checkpoint is damaged. {Checkpoints(path.parent).last_whole()}")
+    where = f"{path / 'state.json'}"
+    saved = read_object(path / "state.json", advice=_ADVICE)
+    require_keys(saved, {"format": int, "rollouts_done": int, "settings": dict, "state": dict}, where, advice=_ADVICE)
+    if saved["format"] != FORMAT:
+        raise ValueError(f"{path} has format {saved['format']}: expected {FORMAT}; use the hmpo-lib that wrote it.")
+    done = saved["rollouts_done"]
+    if not _NAME.fullmatch(path.name) or int(path.name) != done:
+        raise ValueError(
+            f"{where} is of {done} rollouts, and the folder is called {path.name}: expected {done:06d}; give it its "
+            "name back, or resume from another checkpoint."
+        )
+    if not 1 <= done <= config.rollouts:
+        raise ValueError(f"{where} is of {done} rollouts, and the run has {config.rollouts}: {_ADVICE}.")
+    # A run that is older than a setting has gone by its default.
+    settings = {field.name: field.default for field in dataclasses.fields(config)} | saved["settings"]
+    for name, value in json.loads(json.dumps(config.settings())).items():
+        if settings[name] != value:
+            raise ValueError(f"{name} is {value!r}, and {path} is of a run with {settings[name]!r}.")
+    return saved
+
+
+def _fitting(value: Tensor, weight: Tensor) -> Tensor:
+    """The value, if it has the shape of the weight that it belongs to."""
+    if value.shape != weight.shape:
+        raise ValueError(f"got a tensor of shape {tuple(value.shape)} for a weight of {tuple(weight.shape)}")
+    return value
 
 
 def _write(state: TrainingState, config: FineTuneConfig, folder: Path) -> None:
@@ -191,10 +230,8 @@ def _write(state: TrainingState, config: FineTuneConfig, folder: Path) -> None:
 
 
 def _load_weights(model: PreTrainedModel, folder: Path) -> None:
-    try:
+    with Reading(f"{folder} is of a model of another shape", advice="expected the one that is given"):
         load_model(model, folder / "model.safetensors")
-    except RuntimeError as error:
-        raise ValueError(f"{folder} is of a model of another shape: expected the one that is given.") from error
 
 
 def _split(tree: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -83,6 +83,7 @@ class FineTuneConfig:
             self._require(name, self._is_whole(name, least=0), "a whole number from 0")
         fits = self.max_tokens_per_pass is None or self._is_whole("max_tokens_per_pass", least=1)
         self._require("max_tokens_per_pass", fits, "a whole number from 1, or None")
+        self._require("seed", self.seed < 2**64, "one of at most 64 bits, which is what torch's generators take")
         for name in ("learning_rate", "temperature"):
             self._require(name, 0 < getattr(self, name) < math.inf, "a number above 0")
         for name in ("max_gradient_norm", "qk_clip_threshold"):

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from hmpo_lib.lm.answers import is_readable, is_same_answer, stated_answer
+from hmpo_lib.lm.reading import require_file, require_plain_path
 from hmpo_lib.lm.tasks import SUMS, Task
 
 # Whose scorers were looked at: another version may have others that run what a model writes.
@@ -77,8 +78,11 @@ def question_file(path: str | Path, *, to_prompt: Callable[[str], str] = str) ->
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line that is not of this form, with its number; a question with two answers; no question.
+        ValueError: no regular file; a line that is not of this form, with its number; a question with two answers; no
+            question.
     """
+    require_plain_path(path)
+    require_file(Path(path), advice="expected a file of questions, JSON Lines in UTF-8")
     answers: dict[str, str] = {}
     lines = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     for number, line in enumerate(lines, start=1):

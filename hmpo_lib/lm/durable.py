@@ -1,8 +1,9 @@
 """Folders that appear on disk whole or not at all, with a SHA-256 of every file in them.
 
 Written beside their place under a hidden name, flushed to the disk, then renamed: a crash at any moment leaves the
-whole folder, or the hidden rest of an unfinished one, which the next writing clears away. A folder that is there
-already is moved aside first; after a crash between the two renamings the next writing moves it back.
+whole folder, or the hidden rest of an unfinished one, which the next writing of the same name clears away, and nothing
+else. A folder that is there already is moved aside first; after a crash between the two renamings the next writing
+moves it back.
 """
 
 import hashlib
@@ -18,6 +19,8 @@ from safetensors import SafetensorError
 CHECKSUM_FILE = "SHA256SUMS"
 _UNFINISHED = ".unfinished"
 _REPLACED = f".replaced{_UNFINISHED}"
+_DISCARDED = f".discarded{_UNFINISHED}"
+_IS_WINDOWS = os.name == "nt"
 
 
 @contextmanager
@@ -28,8 +31,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         OSError: it could not be written, as on a full disk; nothing of it is left, and what was at ``path`` is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    clear_unfinished(path.parent)
-    hidden = _hidden(path)
+    clear_rests(path)
+    hidden = hidden_name(path)
     hidden.mkdir()
     try:
         yield hidden
@@ -51,7 +54,7 @@ def _take_place(hidden: Path, path: Path) -> None:
     if not path.exists():
         hidden.rename(path)
         return
-    aside = path.with_name(f".{path.name}{_REPLACED}")
+    aside = hidden_name(path, _REPLACED)
     path.rename(aside)
     try:
         hidden.rename(path)
@@ -61,39 +64,68 @@ def _take_place(hidden: Path, path: Path) -> None:
     shutil.rmtree(aside)
 
 
-def write_file(path: Path, content: str) -> None:
-    """Writes a text file that appears whole or not at all, in place of the one that is there."""
-    hidden = _hidden(path)
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file that appears whole or not at all, in place of the one that is there."""
+    hidden = hidden_name(path)
     try:
-        hidden.write_text(content, encoding="utf-8", newline="")
+        hidden.unlink(missing_ok=True)  # of a crash; a link there is not followed
+        hidden.write_bytes(content)
         flush(hidden)
         hidden.replace(path)
         flush(path.parent)
     except OSError as error:
-        hidden.unlink(missing_ok=True)
+        if hidden.is_file():
+            hidden.unlink()
         raise OSError(error.errno, f"{path} could not be written: {error.strerror}") from error
 
 
 def discard(path: Path) -> None:
-    """Removes a folder so that no part of it is ever seen without the rest."""
-    hidden = path.with_name(f".{path.name}.discarded{_UNFINISHED}")
+    """Removes a folder so that no part of it is ever seen without the rest; of a link the link alone."""
+    hidden = hidden_name(path, _DISCARDED)
     path.rename(hidden)
-    shutil.rmtree(hidden)
+    _remove(hidden)
 
 
-def clear_unfinished(folder: Path) -> None:
-    """Removes what crashes have left in a folder, and moves back what they have left aside."""
-    for aside in folder.glob(f".*{_REPLACED}"):
-        path = folder / aside.name.removeprefix(".").removesuffix(_REPLACED)
-        if not path.exists():
-            aside.rename(path)
-    for rest in folder.glob(f".*{_UNFINISHED}"):
-        shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
+def clear_rests(path: Path) -> None:
+    """Removes what crashes have left of a file or folder of this name, and moves back what they have left aside."""
+    aside = hidden_name(path, _REPLACED)
+    if aside.is_dir() and not path.exists():
+        aside.rename(path)
+    for end in (_UNFINISHED, _REPLACED, _DISCARDED):
+        _remove(hidden_name(path, end))
+
+
+def left_unfinished(folder: Path) -> Iterator[str]:
+    """The names whose rests lie in a folder; not all need to be of this program."""
+    for file in folder.glob(f".*{_UNFINISHED}"):
+        name = file.name.removesuffix(_UNFINISHED).removesuffix(".replaced").removesuffix(".discarded")
+        yield name.removeprefix(".")
+
+
+def hidden_name(path: Path, end: str = _UNFINISHED) -> Path:
+    """Where a file or folder lies until it is whole."""
+    return path.with_name(f".{path.name}{end}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
-    """Waits until a file, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Waits until a file, or a folder's list of names, is on the disk.
+
+    Windows flushes only files that are open for writing, and folders not at all: there the order of two renamings is
+    left to NTFS's journal.
+    """
+    if path.is_dir():
+        if _IS_WINDOWS:
+            return
+        descriptor = os.open(path, os.O_RDONLY)
+    else:
+        descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
@@ -103,8 +135,12 @@ def flush(path: Path) -> None:
 def write_checksums(folder: Path) -> None:
     """Writes SHA256SUMS over a folder's files, in the form that ``sha256sum --check`` reads."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and file.name != CHECKSUM_FILE)
-    lines = [f"{_sha256(file)}  {file.name}\n" for file in files]
-    (folder / CHECKSUM_FILE).write_text("".join(lines), encoding="utf-8", newline="\n")
+    (folder / CHECKSUM_FILE).write_bytes(checksums(files))
+
+
+def checksums(files: list[Path]) -> bytes:
+    """The lines of a SHA256SUMS over these files."""
+    return "".join(f"{_sha256(file)}  {file.name}\n" for file in files).encode()
 
 
 def damage(folder: Path, required: tuple[str, ...]) -> str | None:
@@ -118,7 +154,7 @@ def damage(folder: Path, required: tuple[str, ...]) -> str | None:
     if not listing.is_file():
         return f"{listing} is missing"
     text = listing.read_text(encoding="utf-8", errors="replace")
-    expected = {name: checksum for checksum, name in re.findall(r"^([0-9a-f]{64})  (\S+)$", text, re.MULTILINE)}
+    expected = {name: checksum for checksum, name in re.findall(r"^([0-9a-f]{64})  ([^\s/\\]+)$", text, re.MULTILINE)}
     for name in required:
         if name not in expected:
             return f"{listing} has no checksum of {name}"
@@ -133,7 +169,3 @@ def damage(folder: Path, required: tuple[str, ...]) -> str | None:
 def _sha256(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _hidden(path: Path) -> Path:
-    return path.with_name(f".{path.name}{_UNFINISHED}")

@@ -5,25 +5,25 @@ Another causal language model with an attention cache can take its place: `load_
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging
 
 from hmpo_lib.lm.durable import damage, write_checksums
+from hmpo_lib.lm.model_folder import local_folder, read_config, require_weights, require_whole
+from hmpo_lib.lm.reading import Reading
 from hmpo_lib.lm.tasks import CHARACTERS
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -66,62 +66,73 @@ def load_model(path: str | Path, *, pad_token: str | None = None) -> tuple[PreTr
         pad_token: a token of its vocabulary that never occurs in text; None: its own pad, which must not be its eos.
 
     Raises:
-        FileNotFoundError: the folder has no model in it.
-        ValueError: the tokenizer's pad is its eos (with one that would do); no such token; the model needs code of its
-            own, beyond transformers.
+        FileNotFoundError: nothing of that name, or no model in the folder.
+        ValueError: a file that cannot be read, weights that are missing or do not fit, a model that needs code of its
+            own or is quantized; a tokenizer without an eos, or whose pad is its eos (with one that would do); no such
+            token.
     """
-    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
-        raise FileNotFoundError(f"no model in {path}: expected a config.json there; give a folder of save_pretrained.")
-    try:
-        with _without_progress_bars():
-            _refuse_code(path)
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-            if pad_token is not None:
-                if pad_token not in tokenizer.get_vocab():
-                    raise ValueError(
-                        f"the pad token {pad_token!r} is not in the vocabulary: expected a token that the model knows."
-                    )
-                tokenizer.pad_token = pad_token
-            check_special_tokens(tokenizer)
-            model = AutoModelForCausalLM.from_pretrained(
-                path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+    folder, advice = local_folder(path), "restore its files, or give another model"
+    with _quiet_transformers():
+        config = read_config(folder)
+        own = {"config": config, "trust_remote_code": False, "local_files_only": True}
+        with Reading(f"the tokenizer in {folder} cannot be read", advice=advice):
+            tokenizer = AutoTokenizer.from_pretrained(folder, **own)
+            # Some only fail in use: so a word of its own is tried.
+            special = set(tokenizer.all_special_ids)
+            words = list(islice((index for index in range(len(tokenizer)) if index not in special), 4))
+            if not words:
+                raise ValueError("it knows no word")
+            tokenizer.decode(tokenizer(tokenizer.decode(words))["input_ids"], skip_special_tokens=True)
+        if pad_token is not None:
+            if pad_token not in tokenizer.get_vocab():
+                raise ValueError(
+                    f"the pad token {pad_token!r} is not in the vocabulary: expected a token that the model knows."
+                )
+            tokenizer.pad_token = pad_token
+        check_special_tokens(tokenizer)
+        require_weights(folder, config)
+        with Reading(f"the model in {folder} cannot be read", advice=advice):
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are named below, with all else that does not fit
+                **own,
             )
-    except (OSError, SafetensorError) as error:
-        raise FileNotFoundError(
-            f"no model that can be read at {path}: expected a folder of save_pretrained with weights in safetensors "
-            "(pickles are never opened), or the name of a model on the hub and a network to fetch it."
-        ) from error
-    return model.eval(), tokenizer
+    require_whole(model.eval(), loading, folder)
+    known = model.get_input_embeddings().num_embeddings
+    for name in ("eos", "pad"):
+        if (index := getattr(tokenizer, f"{name}_token_id")) >= known:
+            raise ValueError(
+                f"the tokenizer's {name} has the id {index}, and the model in {folder} knows {known} tokens: expected "
+                "one of them; restore the tokenizer's files, or resize the model's embeddings and save both."
+            )
+    with Reading(f"the model in {folder} cannot be used", advice=advice), torch.no_grad():
+        model(torch.tensor([words]))
+    return model, tokenizer
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
     """Writes a folder (safetensors) that `load_model`, AutoModelForCausalLM and AutoTokenizer open, with checksums."""
-    with _without_progress_bars():
+    with _quiet_transformers():
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
     write_checksums(path)
 
 
 @contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """transformers' bars for a model of 1.7 MB would be the only stderr of a notebook."""
-    shown = logging.is_progress_bar_enabled()
+def _quiet_transformers() -> Iterator[None]:
+    """Bars for a model of 1.7 MB would be the only stderr of a notebook, and what is wrong is said in an error."""
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
-
-
-def _refuse_code(path: str | Path) -> None:
-    """Refuses a model of a type that transformers does not have, which would ask on stdin whether to run its code."""
-    config, _ = PreTrainedConfig.get_config_dict(path)
-    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
-        raise ValueError(
-            f"the model in {path} is of type {config.get('model_type')!r} and brings code of its own, which is never "
-            "run here: expected a type that transformers has, such as llama, qwen3 or gpt2."
-        )
 
 
 def check_special_tokens(tokenizer: PreTrainedTokenizerBase) -> None:

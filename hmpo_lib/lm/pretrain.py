@@ -62,7 +62,7 @@ def pretraining_batch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Token ids, attention mask and labels, each ``[size, time]``; labels are −100 on padding."""
     questions = sample_questions(size, generator, held_out=held_out)
-    worked = torch.rand(size, generator=generator) < WORKED_SHARE
+    worked = torch.rand(size, generator=generator, dtype=torch.float32) < WORKED_SHARE
     answers = [q.worked_answer if w else q.direct_answer for q, w in zip(questions, worked.tolist(), strict=True)]
     texts = [q.prompt + answer + tokenizer.eos_token for q, answer in zip(questions, answers, strict=True)]
     encoded = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")

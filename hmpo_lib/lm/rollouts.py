@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from hmpo_lib.lm.model import check_special_tokens
+from hmpo_lib.lm.reading import Reading
 from hmpo_lib.lm.unsupported_models import attention_cache, prompt_inputs, require_eval, require_kept
 
 # Finished rows leave the batch once they are this part of it: leaving copies the cache of all others.
@@ -109,7 +110,9 @@ def sample_completions(
     end_ids = torch.tensor(sorted(ends), device=device)
 
     # Drawn for all beforehand: what becomes of a completion does not depend on which others have ended.
-    uniforms = torch.rand(max_new_tokens, len(prompts) * group_size, generator=generator, device=device)
+    # Of a type that is said here, as everywhere: torch's default is the user's, and float64 would draw other numbers.
+    size = (max_new_tokens, len(prompts) * group_size)
+    uniforms = torch.rand(size, generator=generator, dtype=torch.float32, device=device)
     tokens, logprobs = _sample_tokens(model, prompt_ids, prompt_mask, uniforms, end_ids, temperature)
     is_end = torch.isin(tokens, end_ids)
     completion_mask = is_end.cumsum(dim=1) - is_end.long() == 0
@@ -138,9 +141,13 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> tu
     if opening[1:] and opening[-1] == tokenizer.eos_token_id:  # some close every text, too
         opening.pop()
     begun = len(opening)
+    with Reading(
+        f"the tokenizer cannot read the prompts, such as {prompts[0]!r:.80}", advice="give prompts that it can"
+    ):
+        encoded = tokenizer(prompts)["input_ids"]
     rows = [
         torch.tensor(ids[begun:] if begun and ids[begun : 2 * begun] == opening else ids, dtype=torch.long)
-        for ids in tokenizer(prompts)["input_ids"]
+        for ids in encoded
     ]
     masks = [torch.ones_like(row, dtype=torch.bool) for row in rows]
     pad = tokenizer.pad_token_id
@@ -168,7 +175,7 @@ def _sample_tokens(
     position_ids = prompt_mask[group].sum(dim=1, keepdim=True)
 
     tokens = torch.zeros(limit, batch, dtype=torch.long, device=prompt_ids.device)
-    logprobs = torch.zeros(limit, batch, device=prompt_ids.device)
+    logprobs = torch.zeros(limit, batch, dtype=torch.float32, device=prompt_ids.device)
     is_running = torch.ones_like(rows, dtype=torch.bool)
     for time in range(limit):
         token, logprob = draw(logits, uniforms[time, rows], temperature)

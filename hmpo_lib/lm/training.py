@@ -184,7 +184,7 @@ def _score(prompts: list[str], rollout: Rollout, group_size: int, task: Task, in
     repeated = [prompt for prompt in prompts for _ in range(group_size)]
     pairs = list(zip(repeated, rollout.texts, strict=True))
     where = f"at rollout {index}, before its first step"
-    rewards = torch.tensor([_reward(task, pair, where) for pair in pairs])
+    rewards = torch.tensor([_reward(task, pair, where) for pair in pairs], dtype=torch.float32)
     # Not 0 for all of them: where answers earn less than 0, never to end one would be the best answer.
     rewards = torch.where(rollout.truncated.cpu(), rewards.clamp(max=0), rewards)
     is_finite = rewards.isfinite()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,6 +20,7 @@ def load_recording(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: the file is not there.
+        ValueError: it is no safetensors file, or cut short.
 
     >>> sorted(load_recording(recording_path("bandits.safetensors")))
     ['errors', 'gains', 'product_errors', 'rate_gains']
@@ -28,4 +30,7 @@ def load_recording(path: str | Path) -> dict[str, Tensor]:
             f"no recording at {path}: run the notebook inside the repository, whose folder data/results/ has it, or "
             "give the path of the file."
         )
-    return load_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no recording ({error}): restore it from the repository.") from error
