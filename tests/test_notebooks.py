@@ -70,6 +70,16 @@ def test_notebook_is_listed_in_the_start_page_and_the_readme(path):
         assert path.stem in page.read_text(encoding="utf-8"), f"{page.name} does not list {path.stem}"
 
 
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.parent == FOLDER], ids=lambda path: path.stem)
+def test_minutes_of_a_notebook_are_those_that_the_start_page_and_the_readme_say(path):
+    stated = page_table.measure(json.loads(path.read_text(encoding="utf-8"))).stated_minutes
+    start = json.loads((FOLDER / "00_start_here.ipynb").read_text(encoding="utf-8"))
+    the_map = "\n".join(map(page_table.source_of, start["cells"]))
+    rows = [row for row in f"{the_map}\n{(ROOT / 'README.md').read_text(encoding='utf-8')}".splitlines() if "|" in row]
+    said = [re.search(r"\| (\d+) \|$", row) for row in rows if f"{path.stem}.ipynb" in row and row.endswith("|")]
+    assert {int(found[1]) for found in said if found} == {stated}
+
+
 def deep_imports(notebook: dict, name: str) -> list[str]:
     """What a notebook imports from deeper than it may: a page is read with the public names and its own package."""
     allowed = {"hmpo_lib", "hmpo_lib.lm", "hmpo_lib.optim", "hmpo_lib.teach", f"hmpo_lib.teach.{name}"}

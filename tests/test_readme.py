@@ -24,3 +24,16 @@ def test_the_ten_lines_for_people_who_only_want_the_loss_give_a_gradient():
 def test_every_relative_link_leads_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_measured_numbers_of_the_readme_are_those_of_the_results():
+    section = PAGES[0].read_text(encoding="utf-8").split("## What was measured")[1].split("\n## ")[0]
+    measured = re.findall(r"\d\.\d+ \(\d\.\d+ to \d\.\d+\)", section.replace("\n", " "))
+    results = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
+    assert len(measured) == 3
+    for p, numbers in zip(("1", "0", "−1"), measured, strict=True):
+        assert f"| {p} | none |  | 10 | {numbers} |" in results
+    for pair in ("−1 − 0", "1 − 0", "1 − −1"):
+        verdicts = re.findall(rf"\| 16 steps, tokens clipped to [^|]*\| {pair} \|.*", results)
+        assert verdicts
+        assert all("does not differ by more than 0.02" in verdict for verdict in verdicts)
