@@ -1,8 +1,8 @@
 """Makes the runs of docs/evidence_plan.md: python tools/record_evidence.py RUNS [--only FAMILY] [--until 17:00].
 
-RUNS is a folder for the finished runs, a file each. Several of these may work on one folder at a time; each takes the
-next run that nobody has made or is making, and no finished run is made again. SIGTERM lets the present run end first.
-tools/pack_evidence.py copies what there is into data/results/evidence/.
+RUNS is a folder for the finished runs, a file each; what is in data/results/evidence/ is not made again. Several of
+these may work on one folder at a time; each takes the next run that nobody has made or is making. SIGTERM lets the
+present run end first. tools/pack_evidence.py copies what there is into data/results/evidence/.
 """
 
 import argparse
@@ -24,8 +24,10 @@ import transformers
 
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell
 from hmpo_lib.teach.what_the_evidence_says.plan import FAMILIES, Run, tuned_runs
+from hmpo_lib.teach.what_the_evidence_says.records import load_evidence
 from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, STEP_FIELDS, RolloutNumbers, take
 
+RECORDED = load_evidence()
 COMMIT = subprocess.run(
     ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
 ).stdout.strip()
@@ -78,6 +80,8 @@ def file_of(folder: Path, cell: Cell, seed: int) -> Path:
 
 def score(folder: Path, cell: Cell, seed: int) -> float | None:
     """Mean reward over a run, as the tuning looks at it; 0 where it broke off, None where it was not made."""
+    if RECORDED.has(cell, [seed]):
+        return float(RECORDED.mean_reward(cell, [seed])[0])
     path = file_of(folder, cell, seed)
     if not path.is_file():
         return None
@@ -108,7 +112,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.append(True))
     for family, (cell, seed) in planned(arguments.runs, arguments.only):
         path = file_of(arguments.runs, cell, seed)
-        if path.is_file():
+        if path.is_file() or RECORDED.has(cell, [seed]):
             continue
         if asked_to_stop or (arguments.until and time.strftime("%H:%M") >= arguments.until):
             sys.exit("stopped before the plan's end")

@@ -147,13 +147,20 @@ WORDS: tuple[Word, ...] = ("differs", "does not differ by more than 0.02", "cann
 
 
 def false_positives(first: Floats, twin: Floats, *, size: int = 10, draws: int = 2000, seed: int = 0) -> FalsePositives:
-    """The verdicts on cells that are the same, drawn from pairs of twins, ``[seeds]`` each; families of one."""
+    """The verdicts on cells that are the same, drawn from pairs of twins, ``[seeds]`` each; families of one.
+
+    Paired: some of the pairs, each pair's roles at random. Unpaired: two groups out of all the runs.
+    """
     generator = np.random.default_rng(seed)
-    order = generator.permuted(np.tile(np.arange(len(first)), (draws, 1)), axis=1)[:, : 2 * size]
+    pairs = _drawn(generator, first - twin, draws, size)
+    groups = _drawn(generator, np.concatenate([first, twin]), draws, 2 * size)
     signs = generator.choice([-1.0, 1.0], (draws, size))
-    paired = signs * (first - twin)[order[:, :size]]
-    unpaired = first[order[:, :size]] - first[order[:, size:]]
-    return FalsePositives(_said(paired), _said(unpaired))
+    return FalsePositives(_said(signs * pairs), _said(groups[:, :size] - groups[:, size:]))
+
+
+def _drawn(generator: np.random.Generator, values: Floats, draws: int, count: int) -> Floats:
+    """So many of the values, without putting back, anew in each draw: ``[draws, count]``."""
+    return generator.permuted(np.tile(values, (draws, 1)), axis=1)[:, :count]
 
 
 def _said(differences: Floats) -> dict[Word, float]:
