@@ -21,6 +21,7 @@ from hmpo_lib.lm.answers import MAX_DIGITS, extract_number, is_same_answer, stat
         (r"\boxed{\frac{1}{2}}", "1/2"),
         (r"\boxed{-\dfrac{3}{4}} as we saw in step 2", "-3/4"),
         ("The answer is 1,234.50.", "1234.5"),
+        ("The answer is 15.0, I think.", "15"),
         ("Answer: 3\nThat took 20 minutes", "3"),
         ("the answer is:\n 3", "3"),
         ("$18", "18"),

@@ -238,7 +238,7 @@ def _read(left: str, run: re.Match[str], right: str, *, opens: bool) -> Fraction
 def _is_harmless(text: str) -> bool:
     """Whether a text beside a number leaves it as it is."""
     for word in _WORD.findall(text):
-        is_variable = len(word) == 1 and word < "\u0400" and word not in _LETTERS and word not in ("a", "A")
+        is_variable = len(word) == 1 and word < "\u0400" and word not in _LETTERS and word not in ("a", "A", "I")
         if is_variable or not word.isalpha() or _CHANGES_VALUE.fullmatch(word):
             return False
     return _HARMLESS.issuperset(_WORD.sub("", text))
