@@ -48,7 +48,7 @@ def by_library(folder: Path) -> None:
     if run.config.exists():
         run.rewind(int(start.name) if start else 0)
     else:
-        run.create(config.settings())
+        run.create(config.settings() | {"task": "sums"})
     for _ in run.write_rows(records, config):
         pass
     run.finish(policy, tokenizer)

@@ -17,10 +17,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+RANK = f"""
+import runpy, sys, types
+tests = types.ModuleType("tests")
+tests.__path__ = [{str(ROOT / "tests")!r}]
+sys.modules["tests"] = tests
+runpy.run_module("tests.two_ranks", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, "-m", "tests.two_ranks"]
+    # Not `-m tests.two_ranks`: verl, where it is installed, has a package `tests` of its own.
+    command = [sys.executable, "-c", RANK]
     processes = [
         subprocess.Popen([*command, str(rank), str(folder)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
         for rank in range(2)

@@ -1,4 +1,4 @@
-"""What one of two ranks does in `test_qk_clip_ranks.py`: python -m tests.two_ranks RANK FOLDER."""
+"""What one of two ranks does in `test_qk_clip_ranks.py`; its arguments are RANK FOLDER."""
 
 import sys
 from collections.abc import Callable

@@ -99,7 +99,7 @@ class RunFolder:
         self.require_new()  # another run may have come and gone
         write_file(self.config, (json.dumps(settings, indent=1) + "\n").encode())
         self.keep_task(settings["task"])
-        write_file(self.checksums, checksums([file for file in (self.config, self.questions) if file.exists()]))
+        self._write_checksums()
 
     def settings(self, names: set[str]) -> dict[str, Any]:
         """What config.json says.
@@ -125,6 +125,9 @@ class RunFolder:
         if self.checksums.exists() and (fault := damage(self.path, ("config.json",))):
             raise ValueError(f"{fault}: the run would go on otherwise than it began; {_ADVICE}.")
         return settings
+
+    def _write_checksums(self) -> None:
+        write_file(self.checksums, checksums([file for file in (self.config, self.questions) if file.exists()]))
 
     def keep_task(self, task: str) -> str:
         """The task, by a copy in this folder if it is a file: what is edited or deleted later changes no run."""
@@ -170,6 +173,8 @@ class RunFolder:
         Raises:
             ValueError: it has fewer rows, or others.
         """
+        if not self.checksums.exists():  # the run ended between its settings and their checksums
+            self._write_checksums()
         rows = self.require_rows(rollouts_done)
         for file in (self.config, self.metrics, self.questions, self.checksums, self.model):
             clear_rests(file)

@@ -30,7 +30,7 @@ def view_semicircle(a: float) -> SemicircleView:
     """The means of a and 2 − a.
 
     >>> view_semicircle(0.4)
-    SemicircleView(a=0.4, b=1.6, arithmetic=1.0, geometric=0.8, harmonic=0.64)
+    SemicircleView(a=0.4, b=1.6, arithmetic=1.0, geometric=0.8, harmonic=0.64...)
     """
     b = 2 - a
     return SemicircleView(a, b, (a + b) / 2, math.sqrt(a * b), 2 * a * b / (a + b))
