@@ -126,7 +126,9 @@ def strip_setting(view: StripView) -> str:
 def strip_caption(view: StripView) -> str:
     """The mean, the blocked tokens, and the largest difference between autograd and formula."""
     difference = f"{view.difference:.0e}" if view.difference else "0"
-    return f"{strip_setting(view)}: mean {view.mean:.3f}, {strip_verdict(view)}. Autograd minus formula: {difference}."
+    mean = "mean after the clip" if view.clip == "token" else "mean"
+    said = f"{strip_setting(view)}: {mean} {view.mean:.3f}, {strip_verdict(view)}"
+    return f"{said}. Autograd minus formula: {difference}."
 
 
 def strip_alt(view: StripView) -> str:

@@ -95,8 +95,8 @@ def draw_pushes(canvas: Canvas, axes: Any, n: int) -> Callable[[StripView], None
             height = max(-end, min(end, push))
             bar.set(height=height, facecolor=colour)
             is_up = view.advantage > 0
-            label.set(text="✕" if stop else signed(push), y=height + (0.08 if is_up else -0.08) * end)
-            label.set(verticalalignment="bottom" if is_up else "top", color=BLACK)
+            label.set(text="✕" if stop else signed(push), y=0 if stop else height + (0.08 if is_up else -0.08) * end)
+            label.set(verticalalignment="center" if stop else "bottom" if is_up else "top", color=BLACK)
 
     return draw
 

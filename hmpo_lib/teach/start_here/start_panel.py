@@ -6,6 +6,7 @@ from hmpo_lib.teach.panels import Panel, p_label, p_slider
 from hmpo_lib.teach.plotting import BLACK, ORANGE, PURPLE, Canvas
 from hmpo_lib.teach.shared.power_mean_drawings import (
     LARGEST_P,
+    NAMED,
     PowerMeanView,
     draw_number_line,
     log_of,
@@ -53,6 +54,10 @@ def start_panel(ratios: Sequence[float] = START_RATIOS) -> Panel[PowerMeanView]:
         axes.axvspan(low, high, color=colour, alpha=0.14, linewidth=0)
         axes.text((low + high) / 2, -0.95, name, ha="center", va="center", fontsize=11)
     axes.axvline(1, color=BLACK, linewidth=1, linestyle=":")
+    for style in NAMED:
+        mean = view_power_mean(ratios, style.p).mean
+        axes.plot([mean], [2.7], style.marker, color=style.colour, alpha=0.6, markersize=9, label=style.name, ls="none")
+    axes.legend(loc="upper left", fontsize=9, frameon=False, title="the three means", title_fontsize=9)
     verdict = canvas.animate(axes.set_title("", loc="right", fontsize=12, fontweight="bold"))
 
     def draw(view: PowerMeanView) -> None:

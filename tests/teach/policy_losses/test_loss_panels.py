@@ -131,7 +131,9 @@ def test_on_policy_the_strip_looks_alike_for_every_exponent(clip, advantage):
 def test_caption_and_alt_of_the_strip_say_setting_mean_blocked_and_agreement():
     view = view_strip(STRIP_RATIOS, 1.0, 0.2, 4, 1.0, "token")
     caption = strip_caption(view)
-    assert caption.startswith("p = 1, A = +1, 4 steps old, tokens clipped above 1.221: mean 0.974, 2 of 8")
+    assert caption.startswith(
+        "p = 1, A = +1, 4 steps old, tokens clipped above 1.221: mean after the clip 0.974, 2 of 8"
+    )
     assert "Autograd minus formula: " in caption
     assert "2.20 after the clip 1.22, blocked" in strip_alt(view)
     assert "1.00, +0.125" in strip_alt(view)
