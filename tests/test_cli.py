@@ -174,7 +174,9 @@ def test_where_no_run_is_resume_says_what_it_expects(tmp_path):
 
 def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, finished):
     folder = tmp_path / "run"
-    code = "from hmpo_lib.cli import main; main()"
+    # What a shell starts in the background has inherited that it ignores the interrupt; a user's command has not.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; from hmpo_lib.cli import main; main()"
     sizes = [*TINY, "--rollouts", 500, "--checkpoint-every", 1]
     arguments = ["fine-tune", "--method", "hmpo", "--out", folder, *sizes]
     process = subprocess.Popen(
