@@ -34,13 +34,15 @@ class Picture(Generic[D]):
         canvas: what `draw` draws on.
         draw: moves the canvas's artists to show the data.
         caption: one line under the picture, plain text, with the numbers that matter.
-        alt: the picture in words, for those who cannot see it.
+        alt: the picture in words, for those who cannot see it: what is drawn, before the caption's numbers; or a
+            function of the data, where words must follow them.
     """
 
     def __init__(
-        self, canvas: Canvas, draw: Callable[[D], None], caption: Callable[[D], str], alt: Callable[[D], str]
+        self, canvas: Canvas, draw: Callable[[D], None], caption: Callable[[D], str], alt: str | Callable[[D], str]
     ) -> None:
-        self._canvas, self._draw, self._caption, self._alt = canvas, draw, caption, alt
+        self._canvas, self._draw, self._caption = canvas, draw, caption
+        self._alt = (lambda data: f"{alt} {caption(data)}") if isinstance(alt, str) else alt
         self.image = widgets.HTML()
         self.caption = widgets.HTML()
         self.caption_text = ""
@@ -152,7 +154,7 @@ class Panel(Generic[D]):
         *,
         draw: Callable[[D], None],
         caption: Callable[[D], str],
-        alt: Callable[[D], str],
+        alt: str | Callable[[D], str],
     ) -> None:
         self.controls = dict(controls)
         self.picture = Picture(canvas, draw, caption, alt)

@@ -40,6 +40,15 @@ def square_panel(compute=lambda x: x * x):
     )
 
 
+def test_words_for_what_is_drawn_stand_before_the_captions_numbers():
+    canvas, line = line_canvas()
+    control = slider(widgets.FloatSlider, "x", value=1.0, min=-3.0, max=3.0)
+    draw = line.set_ydata
+    panel = Panel({"x": control}, lambda x: [0, x], canvas, draw=draw, caption=lambda y: f"at {y[1]:g}", alt="A line.")
+    control.value = 2.0
+    assert panel.picture.alt_text == "A line. at 2"
+
+
 def refuse_negative(x):
     if x < 0:
         raise ValueError(f"x = {x}: give a positive number")

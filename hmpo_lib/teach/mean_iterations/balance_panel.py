@@ -8,13 +8,14 @@ from typing import Any
 import ipywidgets as widgets
 
 from hmpo_lib.teach.panels import FIGURE_SPACE, Panel, slider
-from hmpo_lib.teach.plotting import BLACK, GREY, MEAN_STYLES, ORANGE, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.plotting import BLACK, GREY, MEAN_STYLES, ORANGE, Canvas, tidy_axes
 from hmpo_lib.teach.shared.power_mean_drawings import view_power_mean
 
 # Many triples of these are log-symmetric: 1, 2, 4; 4, 10, 25; 9, 3, 1.
 STOPS = (0.1, 0.125, 0.2, 0.25, 0.5, 1, 2, 3, 4, 5, 8, 9, 10, 16, 20, 25, 50, 64, 100)
 SYMBOLS = {"harmonic": "M₋₁", "geometric": "M₀", "arithmetic": "M₁"}
 MEETING = "√(M₁ M₋₁)"
+NUMBERS_ROW = 2.0
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class BalanceView:
         """How far the meeting point is above the geometric mean, as a share of it."""
         return self.meeting_point / self.geometric - 1
 
-    def place(self, mean: float) -> float:
-        """Where a mean lies between the harmonic one, 0, and the arithmetic one, 1, on a logarithmic scale."""
-        width = math.log(self.arithmetic / self.harmonic)
-        return math.log(mean / self.harmonic) / width if width > 1e-9 else 0.5
+    def place(self, x: float) -> float:
+        """Where x lies between the smallest number, 0, and the largest, 1, on a logarithmic scale."""
+        least, width = min(self.numbers), math.log(max(self.numbers) / min(self.numbers))
+        return math.log(x / least) / width if width > 1e-9 else 0.5
 
 
 def view_balance(numbers: Sequence[float]) -> BalanceView:
@@ -66,55 +67,58 @@ def balance_caption(view: BalanceView) -> str:
     )
 
 
-def draw_means(canvas: Canvas, axes: Any) -> Callable[[BalanceView], None]:
-    """The three means between the outer two, the place where those meet, and the distance from it to M₀."""
-    tidy_axes(axes, title="Their means, from M₋₁ to M₁", xlim=(-0.12, 1.12), ylim=(-1.1, 1.1), grid=False)
-    axes.spines["left"].set_visible(False)
+def draw_balance(canvas: Canvas, axes: Any) -> Callable[[BalanceView], None]:
+    """The numbers, and under them on the same axis their means, where M₁ and M₋₁ meet, and its distance from M₀."""
+    title = "Numbers and means on one logarithmic axis"
+    tidy_axes(axes, title=title, xlim=(-0.13, 1.14), ylim=(-1.25, 3.6), grid=False)
+    axes.spines[["left", "bottom"]].set_visible(False)
     axes.set(xticks=[], yticks=[])
-    axes.spines["bottom"].set_visible(False)
+    axes.plot([0, 1], [NUMBERS_ROW - 0.45] * 2, color=GREY, linewidth=1)
     axes.plot([0, 1], [0, 0], color=GREY, linewidth=1)
-    miss = canvas.animate(axes.plot([], [], color=ORANGE, linewidth=7, solid_capstyle="butt", alpha=0.7)[0])
+    for edge in (0, 1):
+        axes.plot([edge, edge], [0, NUMBERS_ROW - 0.45], color=GREY, linewidth=1, linestyle=":")
+    discs = canvas.animate(axes.plot([], [], "o", color=GREY, markeredgecolor="white", markersize=12)[0])
+    names = [canvas.animate(axes.text(0, 0, "", ha="left", va="center", fontsize=10)) for _ in range(3)]
+    miss = canvas.animate(axes.plot([], [], color=ORANGE, linewidth=8, solid_capstyle="butt", alpha=0.7)[0])
     marks = {}
-    for name, symbol in SYMBOLS.items():
+    # Each label in a place of its own, since the means may be close together.
+    labels = {
+        "harmonic": (-0.3, "right", "top"),
+        "geometric": (0.3, "center", "bottom"),
+        "arithmetic": (-0.3, "left", "top"),
+    }
+    for name, (side, align, vertical) in labels.items():
         style = MEAN_STYLES[name]
         mark = canvas.animate(axes.plot([], [], style.marker, color=style.colour, markersize=11)[0])
-        side = 0.25 if name == "geometric" else -0.25
-        align = "bottom" if side > 0 else "top"
-        marks[name] = mark, canvas.animate(axes.text(0, side, "", ha="center", va=align, color=style.colour)), symbol
+        text = canvas.animate(axes.text(0, side, "", ha=align, va=vertical, color=style.colour))
+        marks[name] = mark, text
     cross = canvas.animate(axes.plot([], [], "x", color=BLACK, markersize=12, markeredgewidth=2.5)[0])
-    label = canvas.animate(axes.text(0.5, -0.25, "", ha="center", va="top"))
+    label = canvas.animate(axes.text(0.5, -0.72, "", ha="center", va="top"))
+    verdict = canvas.animate(axes.set_title("", loc="right", fontsize=12, fontweight="bold"))
 
     def move(view: BalanceView) -> None:
-        for name, (mark, text, symbol) in marks.items():
+        heights = [NUMBERS_ROW + 0.62 * view.numbers[:k].count(x) for k, x in enumerate(view.numbers)]
+        discs.set_data([view.place(x) for x in view.numbers], heights)
+        for text in names:
+            text.set_text("")
+        for text, x, height in zip(names, view.numbers, heights, strict=False):
+            text.set(text=f"{x:g}", x=view.place(x) + 0.016, y=height)
+        for name, (mark, text) in marks.items():
             mean = getattr(view, name)
             mark.set_data([view.place(mean)], [0])
-            text.set(text=f"{symbol} = {mean:.4g}", x=view.place(mean))
+            text.set(text=f"{SYMBOLS[name]} = {mean:.4g}", x=view.place(mean))
         cross.set_data([view.place(view.meeting_point)], [0])
-        label.set_text(f"{MEETING} = {view.meeting_point:.4g}")
+        label.set(text=f"{MEETING} = {view.meeting_point:.4g}", x=view.place(view.meeting_point))
         miss.set_data([view.place(view.geometric), view.place(view.meeting_point)], [0, 0])
+        verdict.set_text(balance_verdict(view))
 
     return move
 
 
 def balance_explorer(first: float, second: float, third: float) -> Panel[BalanceView]:
     """Three numbers on sliders, or the first two of them alone: where do √(M₁ M₋₁) and M₀ coincide?"""
-    canvas = Canvas(760, 270)
-    axes = canvas.mosaic([["numbers"], ["means"]], height_ratios=(1, 1.5))
-    line = axes["numbers"]
-    tidy_axes(line, title="The numbers", xlim=(0.088, 114), ylim=(-0.6, 2.6))
-    line.set_xscale("log")
-    line.spines["left"].set_visible(False)
-    line.set_yticks([])
-    label_ticks(line, [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100], axis="x")
-    discs = canvas.animate(line.plot([], [], "o", color=GREY, markeredgecolor="white", markersize=11)[0])
-    move_means = draw_means(canvas, axes["means"])
-    verdict = canvas.animate(axes["means"].set_title("", loc="right", fontsize=12, fontweight="bold"))
-
-    def draw(view: BalanceView) -> None:
-        discs.set_data(view.numbers, [view.numbers[:k].count(number) for k, number in enumerate(view.numbers)])
-        move_means(view)
-        verdict.set_text(balance_verdict(view))
-
+    canvas = Canvas(760, 250)
+    draw = draw_balance(canvas, canvas.mosaic("a")["a"])
     options = [(f"{stop:g}".rjust(5, FIGURE_SPACE), float(stop)) for stop in STOPS]
     values = {"first": first, "second": second, "third": third}
     sliders = {
@@ -127,7 +131,5 @@ def balance_explorer(first: float, second: float, third: float) -> Panel[Balance
         canvas,
         draw=draw,
         caption=balance_caption,
-        alt=lambda view: (
-            f"The numbers on a logarithmic line, and below them their three means. {balance_caption(view)}"
-        ),
+        alt="The numbers on a logarithmic line, and below them, on the same one, their means.",
     )

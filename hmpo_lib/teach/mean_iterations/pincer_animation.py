@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.transforms import blended_transform_factory
 
 from hmpo_lib.iterations import arithmetic_harmonic_mean
 from hmpo_lib.teach.animations import Animation
@@ -21,9 +20,9 @@ def pincer_animation(a: int, b: int, *, steps: int = 4) -> Animation:
     history = arithmetic_harmonic_mean(Fraction(max(a, b)), Fraction(min(a, b)), max_steps=steps, tolerance=0).history
     rows = [(decimals(x), decimals(y)) for x, y in history]
     canvas = Canvas(760, 270)
-    axes = canvas.figure.add_axes((0.06, 0.17, 0.38, 0.72))  # a table stands beside them, in the figure's coordinates
-    move_jaws = _draw_falling_jaws(canvas, axes, history)
-    show_rows = _draw_table(canvas, axes, rows)
+    axes = canvas.mosaic([["jaws", "table"]], width_ratios=(1, 1.25))
+    move_jaws = _draw_falling_jaws(canvas, axes["jaws"], history)
+    show_rows = _draw_table(canvas, axes["table"], axes["jaws"], rows)
 
     def draw(progress: float) -> None:
         move_jaws(progress)
@@ -96,17 +95,19 @@ def _draw_falling_jaws(canvas: Canvas, axes: Axes, history: Sequence[Any]) -> Ca
     return move
 
 
-def _draw_table(canvas: Canvas, axes: Axes, rows: list[tuple[str, str]]) -> Callable[[float], None]:
-    """The two numbers of each step in the step's row of the axes, to the right of them."""
-    columns, end = (0.505, 0.72), 0.98  # of the figure's width
+def _draw_table(canvas: Canvas, table: Axes, jaws: Axes, rows: list[tuple[str, str]]) -> Callable[[float], None]:
+    """The two numbers of each step, in the step's row of the jaws."""
+    table.set(ylim=jaws.get_ylim(), xlim=(0, 1))
+    table.axis("off")
+    columns, end = (0.0, 0.44), 1.0
+    above = table.get_xaxis_transform()  # across in the data's units, up in shares of the axes
     for x, name in zip(columns, ("arithmetic", "harmonic"), strict=True):
-        canvas.figure.text(x + 0.011, 0.93, f"{name} mean", fontweight="bold", color=MEAN_STYLES[name].colour)
-    canvas.figure.text(end, 0.93, "agree", ha="right", fontweight="bold")
-    across_and_down = blended_transform_factory(canvas.figure.transFigure, axes.transData)
+        head: dict[str, Any] = {"fontweight": "bold", "color": MEAN_STYLES[name].colour, "transform": above}
+        table.text(x + 0.02, 1.02, f"{name} mean", **head)
+    table.text(end, 1.02, "agree", ha="right", fontweight="bold", transform=above)
 
     def put(x: float, row: int, text: str, **look: Any) -> Any:
-        placed = axes.text(x, row, text, transform=across_and_down, va="center", fontsize=10, **look)
-        return canvas.animate(placed)
+        return canvas.animate(table.text(x, row, text, va="center", fontsize=10, **look))
 
     lines = []
     for k, row in enumerate(rows):

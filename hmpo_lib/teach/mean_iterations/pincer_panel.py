@@ -105,15 +105,24 @@ def pincer_explorer(a: float, b: float, *, partner: str = "harmonic") -> Panel[P
 
 def draw_jaws(canvas: Canvas, axes: Axes) -> Callable[[PincerView], None]:
     """Both numbers over the steps, logarithmically between the two they start from, and where they meet."""
-    tidy_axes(axes, title="Closing in", xlabel="steps", xlim=(-0.3, STEPS + 0.3), ylim=(-0.08, 1.08))
+    tidy_axes(axes, title="Closing in", xlabel="steps", xlim=(-0.5, STEPS + 0.3), ylim=(-0.14, 1.14))
+    axes.set_ylabel("logarithmic scale", fontsize=10)
+    axes.grid(visible=False, axis="y")
     label_ticks(axes, range(STEPS + 1), axis="x")
-    label_ticks(axes, [0, 1], ["smaller", "larger"])
+    axes.set_yticks([])
     limit = canvas.animate(axes.axhline(0.5, color=BLACK, linewidth=1))
     label = canvas.animate(axes.set_title("", loc="right", fontsize=10))
-    lines = {}
+    lines, names = {}, {}
     for name in ("arithmetic", "harmonic", "geometric"):
-        lines[name] = canvas.animate(axes.plot([], [], label=name, **look_of(name))[0])
-    axes.legend(loc="upper right", fontsize=9, frameon=False)
+        lines[name] = canvas.animate(axes.plot([], [], **look_of(name))[0])
+    for name, height, align in (("upper", 0.9, "top"), ("lower", 0.1, "bottom")):
+        place: dict[str, Any] = {"ha": "right", "va": align, "fontsize": 10, "fontweight": "bold"}
+        names[name] = canvas.animate(axes.text(STEPS + 0.2, height, "", **place))
+    values = [
+        canvas.animate(axes.annotate("", (0, 0), (5, 6 * side), textcoords="offset points", fontsize=9, va=align))
+        for side, align in ((1, "bottom"), (-1, "top"))
+        for _ in range(STEPS + 1)
+    ]
 
     def move(view: PincerView) -> None:
         high, low = view.upper[0], view.lower[0]
@@ -122,8 +131,17 @@ def draw_jaws(canvas: Canvas, axes: Axes) -> Callable[[PincerView], None]:
             return 0.5 if high == low else math.log(x / low) / math.log(high / low)
 
         for name, line in lines.items():
-            values = {"arithmetic": view.upper, view.partner: view.lower}.get(name, ())
-            line.set_data(range(len(values)), [*map(height, values)])
+            numbers = {"arithmetic": view.upper, view.partner: view.lower}.get(name, ())
+            line.set_data(range(len(numbers)), [*map(height, numbers)])
+        for name, mean in (("upper", "arithmetic"), ("lower", view.partner)):
+            names[name].set(text=f"{mean} mean", color=MEAN_STYLES[mean].colour)
+        for text in values:
+            text.set_text("")
+        for k, (x, y) in enumerate(zip(view.upper, view.lower, strict=True)):
+            if height(x) - height(y) > 0.1:  # after that the two labels would be in one place
+                for text, number in ((values[k], x), (values[STEPS + 1 + k], y)):
+                    text.set_text(f"{number:.3g}")
+                    text.xy = (k, height(number))
         limit.set_ydata([height(view.limit)] * 2)
         label.set_text(f"{high:g} and {low:g} meet at {view.limit:.6g}")
 

@@ -68,8 +68,6 @@ def real_pushes(answer: RealAnswer, *, p: float = -1.0, advantage: float = 1.0) 
         canvas,
         draw=draw,
         caption=answer_caption,
-        alt=lambda view: (
-            f"The answer {answer.prompt}{''.join(answer.tokens)}, shaded by its ratios, and again by the shares, "
-            f"with an arrow for the push on each token. {answer_caption(view)}"
-        ),
+        alt=f"The answer {answer.prompt}{''.join(answer.tokens)}, shaded by its ratios, and again by the shares, "
+        "with an arrow for the push on each token.",
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import ipywidgets as widgets
 
 from hmpo_lib.teach.panels import Panel, slider
-from hmpo_lib.teach.plotting import BLACK, GREY, MEAN_STYLES, Canvas
+from hmpo_lib.teach.plotting import BLACK, GREY, MEAN_STYLES, Canvas, tidy_axes
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,17 @@ def view_semicircle(a: float) -> SemicircleView:
 def semicircle_caption(view: SemicircleView) -> str:
     """The numbers and their means."""
     return (
-        f"Of {view.a:.2f} and {view.b:.2f}: arithmetic {view.arithmetic:.3f}, geometric {view.geometric:.3f}, "
-        f"harmonic {view.harmonic:.3f}."
-    )
-
-
-def semicircle_alt(view: SemicircleView) -> str:
-    """The drawing in words."""
-    return (
-        "A semicircle over a line of the two numbers' lengths. The radius to the point above the place where they meet "
-        "is the arithmetic mean, that point's height the geometric mean, the height's shadow on the radius the "
-        f"harmonic mean. {semicircle_caption(view)}"
+        f"Of {view.a:.2f} and {view.b:.2f}, whose sum stays 2: arithmetic {view.arithmetic:.3f}, "
+        f"geometric {view.geometric:.3f}, harmonic {view.harmonic:.3f}."
     )
 
 
 def semicircle(a: float = 0.4) -> Panel[SemicircleView]:
     """A slider for the first of two numbers that sum to 2; their means as radius, height and shadow."""
-    canvas = Canvas(760, 350)
-    axes = canvas.mosaic("a")["a"]
-    axes.set(xlim=(-1.1, 1.95), ylim=(-0.24, 1.12), aspect="equal")
+    canvas = Canvas(760, 320)
+    places = canvas.mosaic([["circle", "lengths"]], width_ratios=(1.75, 1))
+    axes, lengths = places["circle"], places["lengths"]
+    axes.set(xlim=(-1.08, 1.08), ylim=(-0.2, 1.08), aspect="equal")
     axes.axis("off")
     arc = [math.pi * k / 120 for k in range(121)]
     axes.plot([math.cos(t) for t in arc], [math.sin(t) for t in arc], color=GREY, linewidth=1)
@@ -73,8 +65,15 @@ def semicircle(a: float = 0.4) -> Panel[SemicircleView]:
         for style, width in zip(styles, (2, 4, 5), strict=True)
     ]
     plumb = canvas.animate(axes.plot([], [], color=GREY, linewidth=1, linestyle=":")[0])
+    tidy_axes(lengths, title="The three lengths, side by side", xlim=(0, 1.1), ylim=(-0.6, 2.9), grid=False)
+    lengths.spines["left"].set_visible(False)
+    lengths.set_yticks([])
+    lengths.set_xticks([0, 0.5, 1])
+    bars = [
+        canvas.animate(lengths.barh(2 - k, 1.0, height=0.3, color=style.colour)[0]) for k, style in enumerate(styles)
+    ]
     legend = [
-        canvas.animate(axes.text(1.08, 0.95 - 0.24 * k, "", color=style.colour, fontsize=11, fontweight="bold"))
+        canvas.animate(lengths.text(0, 2.25 - k, "", color=style.colour, fontweight="bold"))
         for k, style in enumerate(styles)
     ]
 
@@ -89,9 +88,11 @@ def semicircle(a: float = 0.4) -> Panel[SemicircleView]:
         for line, name, number, span in zip(numbers, names, (view.a, view.b), spans, strict=True):
             line.set_data(span, (0, 0))
             name.set(text=f"{number:.2f}", x=sum(span) / 2)
-        words = ("radius", "height", "shadow of the height")
-        for text, style, word in zip(legend, styles, words, strict=True):
-            text.set_text(f"{style.name} {getattr(view, style.name):.3f}\n{word}")
+        words = ("radius", "height", "height's shadow")
+        for bar, text, style, word in zip(bars, legend, styles, words, strict=True):
+            length = getattr(view, style.name)
+            bar.set_width(length)
+            text.set_text(f"{style.name} {length:.3f}: the {word}")
 
     return Panel(
         {"a": slider(widgets.FloatSlider, "first number", value=a, min=0.05, max=1.95, step=0.05)},
@@ -99,5 +100,7 @@ def semicircle(a: float = 0.4) -> Panel[SemicircleView]:
         canvas,
         draw=draw,
         caption=semicircle_caption,
-        alt=semicircle_alt,
+        alt="A semicircle over a line of the two numbers' lengths. The radius to the point above the place where they "
+        "meet is the arithmetic mean, that point's height the geometric mean, the height's shadow on the radius the "
+        "harmonic mean; beside it the three as bars.",
     )
