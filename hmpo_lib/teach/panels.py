@@ -8,11 +8,12 @@ import html
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Generic, TypeVar
 
 import ipywidgets as widgets
 
+from hmpo_lib.teach.frames import Book, book_folder, choices_of, panel_figure
 from hmpo_lib.teach.plotting import Canvas, data_url
 
 D = TypeVar("D")
@@ -23,7 +24,9 @@ FIGURE_SPACE = "\u2007"  # as wide as a digit
 
 
 def live_bundle(widget: Any, static: Mapping[str, Any]) -> dict[str, Any]:
-    """The widget for a page with a kernel, beside what a page without one shows."""
+    """The widget for a page with a kernel, beside what a page without one shows; a page of the book has no kernel."""
+    if book_folder() is not None:
+        return dict(static)
     return {WIDGET_VIEW: widget._repr_mimebundle_()[WIDGET_VIEW], **static}
 
 
@@ -74,6 +77,14 @@ class Picture(Generic[D]):
             f'<img alt="{html.escape(self.alt_text)}" width="{self._canvas.width}" height="{self._canvas.height}" '
             f'style="display: block" decoding="sync" src="{data_url(png)}">'
         )
+
+    def snapshot(self, data: D | None) -> tuple[Any, str, str]:
+        """Pixels, caption and alt text of the data, or of the empty axes; what the page shows stays as it is."""
+        with self._lock:
+            if data is None:
+                return self._canvas.pixels(moving=False), "", ""
+            self._draw(data)
+            return self._canvas.pixels(), self._caption(data), self._alt(data)
 
     def static_bundle(self, note: str = "") -> dict[str, Any]:
         """What a page shows that has no kernel: picture and caption as HTML, the caption as text; a note after both."""
@@ -144,6 +155,7 @@ class Panel(Generic[D]):
         controls: widgets with a `value`; each name is a keyword argument of `compute`.
         compute: the controls' values to the data that the picture shows.
         canvas, draw, caption, alt: see `Picture`.
+        book: which stops the book's page has, where all of them are too many; see `choices_of`.
     """
 
     def __init__(
@@ -155,13 +167,17 @@ class Panel(Generic[D]):
         draw: Callable[[D], None],
         caption: Callable[[D], str],
         alt: str | Callable[[D], str],
+        book: Book = MappingProxyType({}),
     ) -> None:
         self.controls = dict(controls)
+        self.book = book
         self.picture = Picture(canvas, draw, caption, alt)
         self.status = StatusLine()
         self.reset_button = widgets.Button(description="Reset", tooltip="Put every control back to where it started")
-        self._compute = compute
-        self._initial = self.values
+        self.compute = compute
+        self.initial = self.values
+        if book:
+            choices_of(self.controls, self.initial, book)  # says at once what is wrong with the stops
         self._resetting = False
         # From reading the controls to showing the picture: else the slower of two threads would show an older picture
         # last. Reentrant, since what draws may move a control.
@@ -182,13 +198,13 @@ class Panel(Generic[D]):
     def redraw(self) -> None:
         """Compute and show the picture for the present values."""
         with self._redrawing:
-            self.picture.show(self._compute(**self.values))
+            self.picture.show(self.compute(**self.values))
 
     def reset(self) -> None:
         """Put every control back to where it started, and draw once."""
         self._resetting = True
         try:
-            for name, value in self._initial.items():
+            for name, value in self.initial.items():
                 self.controls[name].value = value
         finally:
             self._resetting = False
@@ -204,8 +220,11 @@ class Panel(Generic[D]):
             self.reset()
 
     def static_bundle(self) -> dict[str, Any]:
-        """What a page shows that has no kernel."""
-        return self.picture.static_bundle()
+        """What a page shows that has no kernel; in the book the controls that choose among frames, too."""
+        static = self.picture.static_bundle()
+        if (folder := book_folder()) is not None:
+            static["text/html"] = panel_figure(self, static["text/html"], folder)
+        return static
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         return live_bundle(self.widget, self.static_bundle())

@@ -121,19 +121,30 @@ class Canvas:
             moving: draw the animated artists too, not the background alone.
             small: a third of the bytes in four times the time: for a stored page, not for a slider.
         """
+        if not small:
+            self._render(moving)
+            return quick_png(np.asarray(self._agg.buffer_rgba()))
+        image = Image.fromarray(self.pixels(moving=moving))
+        buffer = io.BytesIO()
+        image.quantize(256, method=Image.Quantize.MEDIANCUT).save(buffer, format="PNG", optimize=True)
+        return buffer.getvalue()
+
+    def pixels(self, *, moving: bool = True) -> Any:
+        """Render to `[height, width, 3]` bytes of RGB.
+
+        >>> Canvas(20, 10, scale=1).pixels().shape
+        (10, 20, 3)
+        """
+        self._render(moving)
+        return np.asarray(self._agg.buffer_rgba())[..., :3].copy()
+
+    def _render(self, moving: bool) -> None:
         if self._background is None:
             self._agg.draw()
             self._background = self._agg.copy_from_bbox(self.figure.bbox)
         self._agg.restore_region(self._background)
         for artist in self._animated if moving else ():
             self.figure.draw_artist(artist)
-        if not small:
-            return quick_png(np.asarray(self._agg.buffer_rgba()))
-        size = self._agg.get_width_height(physical=True)
-        image = Image.frombuffer("RGBA", size, self._agg.buffer_rgba(), "raw", "RGBA", 0, 1).convert("RGB")
-        buffer = io.BytesIO()
-        image.quantize(256, method=Image.Quantize.MEDIANCUT).save(buffer, format="PNG", optimize=True)
-        return buffer.getvalue()
 
 
 def quick_png(pixels: Any) -> bytes:

@@ -98,6 +98,6 @@ def test_text_that_is_cut_off_is_noticed(sweep):
 
 def test_error_at_one_setting_is_noticed(sweep):
     panel = panel_of("choice")
-    panel._compute = lambda choice: {"choice": choice} if choice == "a" else {}["b"]
+    panel.compute = lambda choice: {"choice": choice} if choice == "a" else {}["b"]
     with pytest.raises(AssertionError, match=re.escape("at {'choice': 'b'} the status line says: ⚠ KeyError")):
         sweep(panel)
