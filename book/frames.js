@@ -119,7 +119,25 @@
     document.head.append(script);
   }
 
+  // A prediction's options are a list; here they are buttons, and choosing one opens the answer.
+  function ask(prediction) {
+    const fold = prediction.querySelector("details");
+    const buttons = [...prediction.querySelectorAll("ul > li")].map((item) => {
+      const option = item.textContent;
+      item.textContent = "";
+      const button = make("button", item, { type: "button", textContent: option });
+      button.setAttribute("aria-pressed", "false");
+      button.addEventListener("click", () => {
+        buttons.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+        fold.querySelector("summary").textContent = `You chose: ${option}`;
+        fold.open = true;
+      });
+      return button;
+    });
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
+    document.querySelectorAll(".hmpo-prediction").forEach(ask);
     const near = new IntersectionObserver((entries) => {
       for (const entry of entries) if (entry.isIntersecting) { near.unobserve(entry.target); load(entry.target); }
     }, { rootMargin: "1000px" });

@@ -59,15 +59,16 @@ class Prediction:
         self.show_answer()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        options = " / ".join(self.choice.options)
+        options = "".join(f"<li>{html.escape(option)}</li>" for option in self.choice.options)
         hidden = (
             html.escape(self._reveal) if isinstance(self._reveal, str) else self._reveal.static_bundle()["text/html"]
         )
         folded = (
-            f"<p><b>{html.escape(self._question)}</b> {html.escape(options)}</p>"
-            f"<details><summary>Choose first, then open this.</summary>{hidden}</details>"
+            f'<div class="hmpo-prediction"><p><b>{html.escape(self._question)}</b></p><ul>{options}</ul>'
+            f"<details><summary>Choose first, then open this.</summary>{hidden}</details></div>"
         )
-        return live_bundle(self.widget, {"text/html": folded, "text/plain": f"{self._question} {options}"})
+        plain = f"{self._question} {' / '.join(self.choice.options)}"
+        return live_bundle(self.widget, {"text/html": folded, "text/plain": plain})
 
 
 def _paragraph(content: str) -> str:

@@ -1,9 +1,11 @@
 """A notebook as a page of the book: what it says, and what it leaves out. Needs nothing of what builds the book."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import nbformat
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 _spec = importlib.util.spec_from_file_location("book_pages", ROOT / "book" / "pages.py")
@@ -21,6 +23,30 @@ def page(*cells, lab="../lab.md"):
 def code(source, html="", **metadata):
     outputs = [nbformat.v4.new_output("execute_result", {"text/html": html})] if html else []
     return nbformat.v4.new_code_cell(source, outputs=outputs, metadata=metadata)
+
+
+# What only a reader with a kernel can do.
+FOR_THE_LAB = re.compile(
+    r"\brun(ning)? (the|this|its|a|each|your|next|both)\b[^.]{0,30}\bcells?\b|\brun the next\b|\brun (them|again|all)\b"
+    r"|Shift \+ Enter|\bcells in order\b|\bpanel (that )?is grey\b|\bgrey panel|where the dots are",
+    re.IGNORECASE,
+)
+# Pages that still ask the reader of the book to run something; a name leaves this set with the rewriting.
+SAID_ONE_WAY = {path.stem for path in NOTEBOOKS if path.stem[:2] in ("01", "05", "06", "07", "08", "09", "10")}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_page_of_the_book_asks_nobody_to_run_a_cell(path):
+    shown = pages.page_of(nbformat.read(path, as_version=4), lab="lab.md").cells[1:]
+    asking = [found[0] for cell in shown if cell.cell_type == "markdown" for found in FOR_THE_LAB.finditer(cell.source)]
+    assert bool(asking) == (path.stem in SAID_ONE_WAY), asking
+
+
+@pytest.mark.parametrize(
+    "text", ["**Choose, then run the next two cells.**", "A panel that is grey comes to life", "Run the cells in order"]
+)
+def test_a_sentence_for_the_lab_is_found(text):
+    assert FOR_THE_LAB.search(text)
 
 
 def test_checks_and_what_is_for_the_lab_are_left_out():

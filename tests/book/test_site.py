@@ -11,7 +11,13 @@ from playwright.sync_api import expect
 from .conftest import SITE
 
 PAGES = sorted(str(path.relative_to(SITE).as_posix()) for path in SITE.rglob("*.html")) if SITE.exists() else []
-LIVE = [path for path in PAGES if 'data-frames="' in (SITE / path).read_text(encoding="utf-8")]
+
+
+def read(path):
+    return (SITE / path).read_text(encoding="utf-8")
+
+
+LIVE = [path for path in PAGES if 'data-frames="' in read(path)]
 
 
 class References(HTMLParser):
@@ -34,7 +40,7 @@ class References(HTMLParser):
 
 
 def references(path):
-    return References((SITE / path).read_text(encoding="utf-8"))
+    return References(read(path))
 
 
 @cache
@@ -57,7 +63,7 @@ def test_every_link_within_the_site_leads_to_a_page_and_a_place_on_it(path):
 
 @pytest.mark.parametrize("path", PAGES)
 def test_formulas_are_in_the_page_and_none_could_not_be_read(path):
-    text = (SITE / path).read_text(encoding="utf-8")
+    text = read(path)
     assert "katex-error" not in text
     assert len(re.findall(r'class="math[ "]', text)) == text.count('<span class="katex">')
 
@@ -103,6 +109,18 @@ def test_every_panel_follows_its_keys_and_goes_back(path, open_page):
         assert page.evaluate(
             "(image) => image.decode().then(() => image.naturalWidth)", figure.locator("img").element_handle()
         )
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if 'class="hmpo-prediction"' in read(path)])
+def test_choosing_an_option_opens_the_answer_and_no_other(path, open_page):
+    page = open_page(path)
+    asked = page.locator(".hmpo-prediction")
+    for k in range(asked.count()):
+        expect(asked.nth(k).locator("details")).not_to_have_attribute("open", re.compile(""))
+        option = asked.nth(k).locator("ul button").last
+        option.press("Enter")
+        expect(asked.nth(k).locator("details")).to_have_attribute("open", "")
+        expect(asked.nth(k).locator("summary")).to_have_text(f"You chose: {option.inner_text()}")
 
 
 @pytest.mark.parametrize("path", LIVE)
