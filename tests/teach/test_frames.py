@@ -114,6 +114,13 @@ def test_stops_of_the_authors_choice_are_the_only_ones_and_get_their_labels():
     assert fixed == "sign the 1"
 
 
+def test_a_slider_that_names_its_long_option_in_front_keeps_its_own_name():
+    options = [("a long name of an option   ", 0), ("another name, as long     ", 1)]
+    control = slider(widgets.SelectionSlider, "kind", options=options, value=0)
+    (choice,), _ = choices_of({"k": control}, {"k": 0}, {})
+    assert (choice.label, choice.stops) == ("kind", ["a long name of an option", "another name, as long"])
+
+
 def test_a_start_that_is_no_stop_becomes_one():
     control = slider(widgets.FloatSlider, "x", value=0.37, min=0.0, max=1.0, step=0.5)
     (choice,), _ = choices_of({"x": control}, {"x": 0.37}, {})
