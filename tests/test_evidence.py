@@ -1,5 +1,6 @@
 """The evidence: its plan came before its runs, its statistics are those of others, its verdicts follow from records."""
 
+import csv
 import subprocess
 from pathlib import Path
 
@@ -12,10 +13,14 @@ from hmpo_lib.lm import load_base_model
 from hmpo_lib.teach.what_the_evidence_says.add_a_run import add_a_run, pool, save_run
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell
 from hmpo_lib.teach.what_the_evidence_says.plan import (
+    CALIBRATED,
+    CALIBRATION,
     COMPARISONS,
     FAMILIES,
     GEOMETRIC,
     PESSIMISTIC,
+    SHARES,
+    bound_of_share,
     design_runs,
     tuned_comparisons,
     tuned_runs,
@@ -189,6 +194,15 @@ def test_in_a_balanced_design_the_sums_of_squares_are_those_between_the_means():
     error = (total - others) / (len(rows) - 1 - sum(len(set(factors[name])) - 1 for name in FACTORS))
     expected = (between - 2 * error) / (total + error)
     assert omega_squared(factors, response[:, None])["p"].item() == pytest.approx(expected)
+
+
+def test_calibrated_ranges_are_those_that_the_measured_shares_suggest():
+    with CALIBRATION.open(encoding="utf-8", newline="") as file:
+        rows = [tuple(map(float, row)) for row in list(csv.reader(file))[1:]]
+    for share in SHARES:
+        for p, bound in zip((-1.0, 0.0, 1.0), CALIBRATED[share], strict=True):
+            measured = [(c, blocked) for good, bad, c, blocked in rows if (good, bad) == (p, p)]
+            assert bound_of_share(measured, share) == pytest.approx(bound, rel=0.005)
 
 
 def test_a_cell_of_its_own_exponent_by_sign_is_the_pessimistic_mean():

@@ -1,12 +1,15 @@
 """Which runs answer which question, in the order in which they are made: docs/evidence_plan.md as a table."""
 
 import dataclasses
+import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hmpo_lib.methods import METHODS
 from hmpo_lib.objectives import Clip
+from hmpo_lib.teach.recordings import recording_path
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
 
 Run = tuple[Cell, int]  # with its seed
@@ -24,6 +27,10 @@ TUNING_SEEDS = range(320, 322)  # used by no other family, and not reported
 TUNING_RATES = (2.5e-5, 5e-5, 1e-4, 2e-4)
 
 ORDINARY, NARROW = (0.8, 1.25), (0.99, 1 / 0.99)  # symmetric in the logarithm
+SHARES = (0.05, 0.2)  # of the stale tokens, which a calibrated clip blocks
+CALIBRATION = recording_path("evidence") / "calibration.csv"  # of tools/calibrate_evidence.py
+# For each share the bounds c of the ranges (e^-c, e^c) at p = -1, 0 and 1 that these measurements suggest.
+CALIBRATED = {0.05: (0.00821, 0.00921, 0.00554), 0.2: (4.87e-5, 5.04e-5, 5.07e-5)}
 PUBLISHED = ("grpo", "gspo", "gmpo", "hmpo", "pessimistic")
 
 
@@ -43,6 +50,32 @@ def published_cell(name: str, learning_rate: float = 1e-4) -> Cell:
 def lagging(exponents: Exponents, *, policy_lag: int = 4, rollouts: int = 24) -> Cell:
     """No clip, every answer used in one step, sampled by the policy as it was some rollouts of four steps ago."""
     return Cell(exponents, minibatches=4, policy_lag=policy_lag, rollouts=rollouts)
+
+
+def bounded(exponents: Exponents, bound: float) -> Cell:
+    """Tokens clipped to (e^-bound, e^bound)."""
+    return Cell(exponents, "token", (math.exp(-bound), math.exp(bound)))
+
+
+def calibrated_cells(share: float) -> list[Cell]:
+    """p = -1, 0 and 1, each with the range that blocks this share of its stale tokens."""
+    return [bounded(e, bound) for e, bound in zip(FIXED[1:4], CALIBRATED[share], strict=True)]
+
+
+def bound_of_share(measured: Sequence[tuple[float, float]], share: float) -> float:
+    """The bound that blocks this share: a line through the measured ones, in logarithms, on and on at its ends.
+
+    Args:
+        measured: (bound, blocked share), at least two.
+        share: between 0 and 1.
+
+    >>> round(bound_of_share([(0.01, 0.04), (0.001, 0.16)], 0.08), 6)
+    0.003162
+    """
+    points = sorted((math.log(blocked), math.log(bound)) for bound, blocked in measured)
+    k = min(max(sum(x < math.log(share) for x, _ in points), 1), len(points) - 1)
+    (x0, y0), (x1, y1) = points[k - 1 : k + 1]
+    return math.exp(y0 + (y1 - y0) * (math.log(share) - x0) / (x1 - x0))
 
 
 def design_runs() -> list[Run]:
@@ -113,6 +146,8 @@ FAMILIES: dict[str, list[Run]] = {
     "more_twins": _cross([Cell(GEOMETRIC), Cell(GEOMETRIC, twin=True)], TWIN_SEEDS),
     "in_the_head": _cross([Cell(exponents, task="in_the_head") for exponents in FIVE], SEEDS),
     "sequence_clip": _cross([Cell(exponents, "sequence", ORDINARY) for exponents in SEVEN], SEEDS),
+    "calibrated": _cross(calibrated_cells(SHARES[0]), SEEDS),
+    "calibrated_more": _cross(calibrated_cells(SHARES[1]), SEEDS),
     "tuning": _cross([cell for cells in tuning_cells().values() for cell in cells], TUNING_SEEDS),
     "muon": _cross([Cell(exponents, optimizer="muon") for exponents in FIVE], SEEDS),
     "token_clip_far": _cross([Cell(e, "token", ORDINARY) for e in (PESSIMISTIC, FIXED[0], FIXED[4])], SEEDS),
@@ -157,7 +192,11 @@ def _against_geometric(
     pairs = [(e, GEOMETRIC) for e in exponents if e != GEOMETRIC]
     if more:
         pairs += [(PESSIMISTIC, FIXED[3]), (FIXED[3], FIXED[1])]
-    return [Comparison(f"{label(e)} − {label(other)}", make(e), make(other)) for e, other in pairs]
+    return [Comparison(_minus(e, other), make(e), make(other)) for e, other in pairs]
+
+
+def _minus(first: Exponents, other: Exponents) -> str:
+    return f"{label(first)} − {label(other)}"
 
 
 def label(exponents: Exponents) -> str:
@@ -175,9 +214,23 @@ def label(exponents: Exponents) -> str:
     return f"{good} | {bad}"
 
 
-def _cells(family: str) -> Callable[[Exponents], Cell]:
+def _cell_of(family: str, exponents: Exponents) -> Cell:
+    """The cell of an exponent in a family whose cells differ in the exponent, or in what goes with it."""
+    cells = {cell.exponents: cell for cell, _ in FAMILIES[family]}
     first = FAMILIES[family][0][0]
-    return lambda exponents: dataclasses.replace(first, exponents=exponents)
+    return cells.get(exponents, dataclasses.replace(first, exponents=exponents))
+
+
+def _cells(family: str) -> Callable[[Exponents], Cell]:
+    return functools.partial(_cell_of, family)
+
+
+def _three_fixed(make: Callable[[Exponents], Cell]) -> list[Comparison]:
+    """The comparisons among p = -1, 0 and 1."""
+    return [
+        *_against_geometric(make, FIXED[1:4], more=False),
+        Comparison(_minus(FIXED[3], FIXED[1]), make(FIXED[3]), make(FIXED[1])),
+    ]
 
 
 COMPARISONS: dict[str, list[Comparison]] = {
@@ -185,7 +238,7 @@ COMPARISONS: dict[str, list[Comparison]] = {
     "token_clip": _against_geometric(_cells("token_clip"), [FIXED[1], OPTIMISTIC], more=False),
     "token_clip_more": [
         *_against_geometric(_cells("token_clip"), [FIXED[3]], more=False),
-        Comparison("1 − −1", _cells("token_clip")(FIXED[3]), _cells("token_clip")(FIXED[1])),
+        Comparison(_minus(FIXED[3], FIXED[1]), _cells("token_clip")(FIXED[3]), _cells("token_clip")(FIXED[1])),
     ],
     "twins": [Comparison("0, one rounding away − 0", Cell(GEOMETRIC, twin=True), Cell(GEOMETRIC))],
     **{
@@ -197,12 +250,18 @@ COMPARISONS: dict[str, list[Comparison]] = {
             Comparison(f"−sign A without a clip − {name.upper()}", Cell(PESSIMISTIC), published_cell(name))
             for name in PUBLISHED[:4]
         ),
-        Comparison("−sign A without a clip − 0, tokens clipped", Cell(PESSIMISTIC), Cell(GEOMETRIC, "token", ORDINARY)),
+        Comparison(
+            "−sign A without a clip − 0, tokens clipped",
+            Cell(PESSIMISTIC),
+            Cell(GEOMETRIC, "token", ORDINARY),
+        ),
     ],
     **{family: _against_geometric(_cells(family), FIVE) for family in ("in_the_head", "muon")},
-    "lag": [
-        *_against_geometric(lagging, FIXED[1:4:2], more=False),
-        Comparison("1 − −1", lagging(FIXED[3]), lagging(FIXED[1])),
+    **{family: _three_fixed(_cells(family)) for family in ("calibrated", "calibrated_more")},
+    "lag": _three_fixed(lagging),
+    "lag_more": [
+        *_against_geometric(lagging, [PESSIMISTIC, OPTIMISTIC], more=False),
+        Comparison(_minus(PESSIMISTIC, FIXED[3]), lagging(PESSIMISTIC), lagging(FIXED[3])),
     ],
     "on_policy": _against_geometric(_cells("on_policy"), FIVE, more=False),
 }
