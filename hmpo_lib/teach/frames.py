@@ -165,8 +165,7 @@ def choices_of(controls: Mapping[str, Any], initial: Mapping[str, Any], book: Bo
 
 def _label(name: str, control: Any) -> tuple[str, bool]:
     """What a control is called, and whether it says so itself; a long readout is part of its description."""
-    chosen = str(getattr(control, "label", "")).strip(SPACES)
-    shown = control.description.strip(SPACES).removesuffix(f": {chosen}")
+    shown = control.description.partition(": ")[0]
     return (shown, True) if shown else (name.replace("_", " "), False)
 
 

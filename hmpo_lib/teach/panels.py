@@ -245,20 +245,21 @@ def slider(kind: Callable[..., Any], description: str, **options: Any) -> Any:
         labels = [option[0] if isinstance(option, tuple) else str(option) for option in options["options"]]
         longest = max(len(label.strip(FIGURE_SPACE)) for label in labels)
         if longest > LONGEST_READOUT:
-            _name_option_in_front(control, description, longest)
+            _name_option_in_front(control, description, labels, longest)
     return control
 
 
-def _name_option_in_front(control: Any, description: str, longest: int) -> None:
+def _name_option_in_front(control: Any, description: str, labels: Sequence[str], longest: int) -> None:
     """Shows the chosen option with the control's name, where there is room, and not behind the track."""
 
     def rename(change: Any) -> None:
-        control.description = f"{description}: {control.label.strip(FIGURE_SPACE)}"
+        # Not the control's own `label`, which is empty as long as the first option is where it started.
+        control.description = f"{description}: {labels[control.index].strip(FIGURE_SPACE)}"
 
     control.readout = False
     # Of a fixed width, so that the track does not jump under the pointer; most characters are narrower than this.
     control.style.description_width = f"{0.62 * (len(description) + 2 + longest):.1f}em"
-    control.observe(rename, names="label")
+    control.observe(rename, names="index")
     rename(None)
 
 

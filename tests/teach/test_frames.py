@@ -117,6 +117,7 @@ def test_stops_of_the_authors_choice_are_the_only_ones_and_get_their_labels():
 def test_a_slider_that_names_its_long_option_in_front_keeps_its_own_name():
     options = [("a long name of an option   ", 0), ("another name, as long     ", 1)]
     control = slider(widgets.SelectionSlider, "kind", options=options, value=0)
+    assert control.description.strip() == "kind: a long name of an option"
     (choice,), _ = choices_of({"k": control}, {"k": 0}, {})
     assert (choice.label, choice.stops) == ("kind", ["a long name of an option", "another name, as long"])
 
