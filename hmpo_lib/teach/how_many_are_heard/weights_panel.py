@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import ipywidgets as widgets
 
@@ -67,7 +68,8 @@ def weights_alt(view: WeightsView) -> str:
 def weights_explorer(*, spread: float = 0.1, length: int = 200) -> Panel[WeightsView]:
     """The effective sample size of completions over their length, and the heaviest weights, for a chosen spread."""
     canvas = Canvas(760, 330)
-    left, right = (canvas.figure.add_axes((x, 0.15, 0.405, 0.75)) for x in (0.085, 0.585))
+    places = canvas.mosaic([["used", "heaviest"]])
+    left, right = places["used"], places["heaviest"]
     tidy_axes(left, title="Share of the completions that is used", xlabel="tokens", xlim=(0, 405), ylim=(0, 1.04))
     label_ticks(left, [0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
     title = f"Shares of the {HEAVIEST} heaviest completions"
@@ -79,7 +81,7 @@ def weights_explorer(*, spread: float = 0.1, length: int = 200) -> Panel[Weights
     curves, marks = {}, {}
     for kind in KINDS:
         style = RATIO_STYLES[kind]
-        look = {"color": style.colour, "linestyle": style.linestyle}
+        look: dict[str, Any] = {"color": style.colour, "linestyle": style.linestyle}
         curves[kind] = canvas.animate(left.plot([], [], linewidth=2, label=kind, **look)[0])
         marks[kind] = canvas.animate(right.plot([], [], style.marker, color=style.colour, markersize=6)[0])
     theory = canvas.animate(left.plot([], [], color=GREY, linewidth=1, label="theory")[0])

@@ -1,5 +1,6 @@
 """The panel of one recorded answer: its tokens, shaded by their ratios, and the four numbers called "the ratio"."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ from hmpo_lib.teach.shared.ratio_styles import COMPLETION_RATIOS, RATIO_STYLES, 
 from hmpo_lib.teach.shared.recorded_ratios import RecordedRatios
 from hmpo_lib.teach.tokens import draw_tokens
 
-FULL_SHADE = 0.3  # the log-ratio at which a token's shade is full: a ratio of 1.35 or 0.74
-LEAST, MOST = 0.05, 20.0  # the number line's ends; what lies beyond stands there, with its number
+FULL_SHADE = 10.0  # the log-ratio at which a token's shade is full; shades go by its root, so that small ones show too
+DECADES = 8.0  # the number line's ends, in powers of ten; what lies beyond stands there, with its number
+TICKS = (1e-6, 1e-3, 0.1, 0.5, 1, 2, 10, 1e3, 1e6)
 
 
 @dataclass(frozen=True)
@@ -53,33 +55,46 @@ def answer_caption(view: AnswerView) -> str:
     return f"{steps}: {numbers}. Moved most: token {moved + 1}, “{view.tokens[moved]}”, ratio {number(ratio)}."
 
 
-def answer_alt(view: AnswerView) -> str:
-    """The strip and the number line in words."""
-    return f"The answer {view.prompt}{''.join(view.tokens)}, each token shaded by its ratio. {answer_caption(view)}"
+def stretched(x: float) -> float:
+    """The root of the size, with the sign: near 0 small things show, and far from it large ones still differ.
+
+    >>> stretched(-4.0), stretched(0.25)
+    (-2.0, 0.5)
+    """
+    return math.copysign(math.sqrt(abs(x)), x)
+
+
+def place(ratio: float) -> float:
+    """Where a ratio stands on the number line."""
+    decades = math.log10(ratio) if ratio > 0 else -DECADES
+    return stretched(min(max(decades, -DECADES), DECADES))
 
 
 def draw_ratios(canvas: Canvas, axes: Any) -> Callable[[dict[str, float]], None]:
-    """The four ratios, a row each, on one logarithmic line with 1 in the middle."""
-    tidy_axes(axes, title="The whole answer: its ratio", xlim=(LEAST / 1.4, MOST * 1.4), ylim=(3.6, -0.6))
-    axes.set_xscale("log")
-    label_ticks(axes, [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20], axis="x")
+    """The four ratios, a row each, with 1 in the middle; the axis goes by the root of the logarithm."""
+    edge = 1.03 * stretched(DECADES)
+    tidy_axes(
+        axes, title="The whole answer: its ratio (the axis is stretched near 1)", xlim=(-edge, edge), ylim=(3.6, -0.6)
+    )
+    label_ticks(
+        axes, [place(tick) for tick in TICKS], ["1e-6", "0.001", "0.1", "0.5", "1", "2", "10", "1000", "1e6"], axis="x"
+    )
     label_ticks(axes, range(4), COMPLETION_RATIOS)
-    axes.axvline(1, color=GREY, linewidth=1)
+    axes.axvline(0, color=GREY, linewidth=1)
     marks = {}
     for row, name in enumerate(COMPLETION_RATIOS):
         style = RATIO_STYLES[name]
-        mark = canvas.animate(axes.plot([1], [row], style.marker, color=style.colour, markersize=9, clip_on=False)[0])
-        label = canvas.animate(axes.annotate("", (1, row), (10, 0), textcoords="offset points", va="center"))
+        mark = canvas.animate(axes.plot([0], [row], style.marker, color=style.colour, markersize=9, clip_on=False)[0])
+        label = canvas.animate(axes.annotate("", (0, row), (10, 0), textcoords="offset points", va="center"))
         marks[name] = mark, label
 
     def move(ratios: dict[str, float]) -> None:
         for name, (mark, label) in marks.items():
-            at = min(max(ratios[name], LEAST), MOST)
+            at = place(ratios[name])
             mark.set_xdata([at])
             label.xy = (at, label.xy[1])
-            off = "← off the axis: " if ratios[name] < LEAST else "off the axis → " if ratios[name] > MOST else ""
-            label.set(text=off + number(ratios[name]), x=10 if at < 4 else -10)
-            label.set_horizontalalignment("left" if at < 4 else "right")
+            label.set(text=number(ratios[name]), x=10 if at < 1.5 else -10)
+            label.set_horizontalalignment("left" if at < 1.5 else "right")
 
     return move
 
@@ -92,11 +107,11 @@ def answer_explorer(recorded: RecordedRatios, stage: str, row: int, *, staleness
     axes["t"].set_title(
         f"{first.prompt}   purple: less likely than when it was written, orange: more likely", loc="left", fontsize=10
     )
-    move_tokens = draw_tokens(canvas, axes["t"], first.tokens, limit=FULL_SHADE)
+    move_tokens = draw_tokens(canvas, axes["t"], first.tokens, limit=stretched(FULL_SHADE))
     move_ratios = draw_ratios(canvas, axes["r"])
 
     def draw(view: AnswerView) -> None:
-        move_tokens(view.log_ratios)
+        move_tokens([stretched(d) for d in view.log_ratios])
         move_ratios(view.ratios)
 
     stops = [(f"{k:>2}", k) for k in recorded.staleness.tolist()]
@@ -107,5 +122,5 @@ def answer_explorer(recorded: RecordedRatios, stage: str, row: int, *, staleness
         canvas,
         draw=draw,
         caption=answer_caption,
-        alt=answer_alt,
+        alt=f"The answer {first.prompt}{''.join(first.tokens)}, each token shaded by its ratio.",
     )

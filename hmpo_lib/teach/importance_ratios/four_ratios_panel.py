@@ -101,7 +101,8 @@ def four_ratios_explorer(
 ) -> Panel[FourRatiosView]:
     """Two lists of probabilities to edit; the token ratios and the four ratios of the completion follow."""
     canvas = Canvas(760, 330)
-    left, right = (canvas.figure.add_axes((x, 0.14, width, 0.76)) for x, width in ((0.085, 0.43), (0.575, 0.42)))
+    places = canvas.mosaic([["tokens", "whole"]])
+    left, right = places["tokens"], places["whole"]
     tidy_axes(left, title="Each token", xlabel="token", ylabel="ratio new / old", xlim=(0.4, MOST_TOKENS + 0.6))
     tidy_axes(right, title="The whole completion", xlim=(-0.6, 3.6))
     ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10]

@@ -4,6 +4,7 @@ Each token's log-ratio is drawn from a normal distribution by itself; the same d
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import ipywidgets as widgets
 import torch
@@ -71,7 +72,8 @@ def length_alt(view: SpreadView) -> str:
 def length_explorer(*, ratio: float = 1.02, spread: float = 0.0) -> Panel[SpreadView]:
     """Product and geometric mean over the length, for a chosen token ratio and spread around it."""
     canvas = Canvas(760, 340)
-    left, right = (canvas.figure.add_axes((x, 0.145, 0.39, 0.75)) for x in (0.085, 0.585))
+    places = canvas.mosaic([["ratio", "spread"]])
+    left, right = places["ratio"], places["spread"]
     limit = 1e6
     tidy_axes(left, title="Ratio of the completion", xlabel="tokens", xlim=(0, 405), ylim=(1 / limit, limit))
     left.set_yscale("log")
@@ -83,7 +85,7 @@ def length_explorer(*, ratio: float = 1.02, spread: float = 0.0) -> Panel[Spread
     bands, curves, widths = {}, {}, {}
     for kind in KINDS:
         style = RATIO_STYLES[kind]
-        look = {"color": style.colour, "linestyle": style.linestyle, "linewidth": 2}
+        look: dict[str, Any] = {"color": style.colour, "linestyle": style.linestyle, "linewidth": 2}
         bands[kind] = canvas.animate(left.fill_between(LENGTHS, 1.0, 1.0, color=style.colour, alpha=0.2, linewidth=0))
         curves[kind] = canvas.animate(left.plot([], [], label=kind, **look)[0])
         widths[kind] = canvas.animate(right.plot([], [], label=kind, **look)[0])

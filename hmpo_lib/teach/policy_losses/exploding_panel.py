@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import ipywidgets as widgets
 import torch
@@ -97,7 +98,8 @@ def exploding_explorer(
 ) -> Panel[ExplodingView]:
     """Size of the surrogate and the odd token's share of the gradient, over its ratio, for the three means."""
     canvas = Canvas(760, 360)
-    left, right = (canvas.figure.add_axes((x, 0.15, 0.4, 0.68)) for x in (0.085, 0.585))
+    places = canvas.mosaic([["size", "share"]])
+    left, right = places["size"], places["share"]
     powers = [-20, -10, 0, 10, 20]
     names = [f"$e^{{{power}}}$" if power else "1" for power in powers]
     edge = 1.04 * LARGEST
@@ -111,15 +113,17 @@ def exploding_explorer(
     rules = [canvas.animate(axes.axvline(0, color=GREY, linewidth=1)) for axes in (left, right)]
     lines, marks = {}, {}
     for style in NAMED:
-        look = {"color": style.colour, "linestyle": style.linestyle, "linewidth": 2}
+        look: dict[str, Any] = {"color": style.colour, "linestyle": style.linestyle, "linewidth": 2}
         lines[style.name] = [canvas.animate(axes.plot([], [], **look)[0]) for axes in (left, right)]
-        spot = {"color": style.colour, "markeredgecolor": BLACK, "markersize": 8}
+        spot: dict[str, Any] = {"color": style.colour, "markeredgecolor": BLACK, "markersize": 8}
         marks[style.name] = [canvas.animate(axes.plot([], [], style.marker, **spot)[0]) for axes in (left, right)]
     handles = [
         left.plot([], [], color=style.colour, linestyle=style.linestyle, marker=style.marker, label=style.name)[0]
         for style in NAMED
     ]
-    canvas.figure.legend(handles=handles, loc="upper center", ncols=3, fontsize=9.5, frameon=False, borderaxespad=0.1)
+    canvas.figure.legend(
+        handles=handles, loc="outside upper center", ncols=3, fontsize=9.5, frameon=False, borderaxespad=0.1
+    )
 
     def draw(view: ExplodingView) -> None:
         for rule in rules:

@@ -1,4 +1,4 @@
-"""What the width of a clip's range does to the direction of a step, drawn from recorded ratios; and a calculation."""
+"""What the width of a clip's range does to the direction of a step, drawn from recorded ratios."""
 
 import math
 from collections.abc import Mapping
@@ -16,24 +16,6 @@ from hmpo_lib.teach.shared.recorded_ratios import RatioSample
 WIDTHS = [10 ** (-3.7 + 0.1 * k) for k in range(36)]  # of the range (e^−c, e^c)
 PLACES: dict[Clip, tuple[str, str]] = {"token": (ORANGE, "-"), "sequence": (PURPLE, "--")}
 PUBLISHED = {"gspo": "GSPO", "grpo": "GRPO", "gmpo": "GMPO"}
-
-
-def outside(n: int, *, spread: float = 0.05, width: float = 0.01) -> float:
-    """The share of answers of n independent tokens whose log geometric mean is beyond ±width: 2 (1 − Φ(width √n / sd)).
-
-    >>> [round(outside(n), 3) for n in (4, 16, 64, 256)]
-    [0.689, 0.424, 0.11, 0.001]
-    """
-    return math.erfc(width * n**0.5 / spread / 2**0.5)
-
-
-def range_by_length() -> str:
-    """What a fixed range around the geometric mean does to answers of other lengths, in words."""
-    shares = ", ".join(f"{outside(n):.2f}" for n in (4, 16, 64)) + f", {outside(256):.3f}"
-    return (
-        f"Less, the longer: {shares}. The mean of many tokens is narrow, so a fixed range blocks short answers and "
-        "lets long ones pass. Fair Sequence Policy Optimization (arXiv 2509.09177) lets the range depend on the length."
-    )
 
 
 def gradient(sample: RatioSample, objective: Objective) -> Tensor:

@@ -113,7 +113,8 @@ def token_strip_explorer(
     """A strip of tokens: ratios, what is left after the clip, and the push on each, checked live against autograd."""
     log_of(ratios)
     canvas = Canvas(760, 430)
-    top, bottom = (canvas.figure.add_axes((0.085, y, 0.905, height)) for y, height in ((0.545, 0.385), (0.115, 0.32)))
+    places = canvas.mosaic([["ratios"], ["pushes"]], height_ratios=(1.2, 1))
+    top, bottom = places["ratios"], places["pushes"]
     parts = [draw_ratios(canvas, top, ratios), draw_pushes(canvas, bottom, len(ratios))]
     verdict = canvas.animate(top.set_title("", loc="right", fontsize=12, fontweight="bold"))
 

@@ -36,7 +36,8 @@ from hmpo_lib.teach.policy_losses.exploding_panel import (
     view_exploding,
 )
 from hmpo_lib.teach.policy_losses.exploding_panel import value_and_share as exploding_value_and_share
-from hmpo_lib.teach.policy_losses.range_drawing import cosine, gradient, outside, range_by_length, range_picture
+from hmpo_lib.teach.policy_losses.length_range_panel import outside, range_by_length
+from hmpo_lib.teach.policy_losses.range_drawing import cosine, gradient, range_picture
 from hmpo_lib.teach.policy_losses.token_strip_panel import LARGEST_STALENESS, STRIP_RATIOS
 
 EXPONENTS = [-5.0, -1.0, -0.25, 0.0, 0.25, 1.0, 5.0]
@@ -334,4 +335,8 @@ def test_picture_of_the_range_says_that_early_the_exponent_turns_more_than_any_r
 def test_share_outside_a_fixed_range_falls_with_length_as_the_normal_law_says():
     for n in (4, 16, 64, 256):
         assert outside(n) == pytest.approx(2 * norm.sf(0.2 * n**0.5))
-    assert "0.69, 0.42, 0.11, 0.001" in range_by_length()
+    assert "0.69, 0.42, 0.11, 0.001" in range_by_length().picture.caption_text
+
+
+def test_every_position_of_the_ranges_slider_draws_and_tells_what_it_shows(sweep):
+    sweep(range_by_length())
