@@ -66,6 +66,7 @@ def with_frames(path: Path) -> Path:
         timeout=900,
         kernel_name="python3",
         record_timing=False,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
         store_widget_state=False,
         resources={"metadata": {"path": str(path.parent)}},
     )
