@@ -9,6 +9,7 @@ from hmpo_lib.teach.gradient_compass.compass_experiment import (
     turning_rates,
 )
 from hmpo_lib.teach.gradient_compass.compass_panel import compass_explorer
+from hmpo_lib.teach.gradient_compass.turning_drawing import turning_drawing
 
 __all__ = [
     "EXPONENTS",
@@ -17,5 +18,6 @@ __all__ = [
     "compass_explorer",
     "gradient_compass",
     "load_compass",
+    "turning_drawing",
     "turning_rates",
 ]

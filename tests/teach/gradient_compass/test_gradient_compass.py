@@ -19,6 +19,7 @@ from hmpo_lib.teach.gradient_compass.compass_experiment import (
     turning_rates,
 )
 from hmpo_lib.teach.gradient_compass.compass_panel import compass_caption, compass_explorer, view_compass
+from hmpo_lib.teach.gradient_compass.turning_drawing import turning_drawing
 
 P = [-4.0, -1.0, 0.0, 0.5, 4.0]
 
@@ -148,3 +149,13 @@ def test_the_caption_reads_off_the_recording():
     cosines = compass.cosines[1, 3, :, EXPONENTS.index(-1.0)]
     expected = f"{cosines.median():.2f} ({cosines.min():.2f} to {cosines.max():.2f}) 7 steps old"
     assert expected in compass_caption(view)
+
+
+def test_the_turning_picture_splits_the_difference_of_two_vectors_at_right_angles():
+    g_0, g_p = torch.tensor([2.0, 0.0, 0.0]), torch.tensor([1.0, 2.0, 2.0])
+    cosine, length = torch.cosine_similarity(g_p, g_0, dim=0).item(), (g_p.norm() / g_0.norm()).item()
+    words = turning_drawing(cosine, length).picture.caption_text
+    assert "The angle is 71°, and g_p is 1.50 times as long as g_0." in words
+    assert "0.50 are lost along it, and 1.41 go across" in words
+    with pytest.raises(ValueError, match="a cosine from −1 to 1"):
+        turning_drawing(1.5, 1.0)
