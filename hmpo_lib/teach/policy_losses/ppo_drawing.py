@@ -25,14 +25,14 @@ def clipped_surrogate() -> Still:
     words = {
         1.0: (
             "A good answer, A = +1",
-            "far enough up:\nno reason to go on",
+            "far enough up:\nno reason\nto go on",
             "fallen: the way\nback is open",
             1.7,
             0.42,
         ),
         -1.0: (
             "A bad answer, A = −1",
-            "far enough down:\nno reason to go on",
+            "far enough\ndown: no reason\nto go on",
             "risen: the way\nback is open",
             0.4,
             1.62,

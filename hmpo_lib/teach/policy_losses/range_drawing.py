@@ -57,7 +57,7 @@ def range_picture(samples: Mapping[str, RatioSample]) -> Still:
             curve = [cosine(free, step) for step in steps]
             panel.plot(WIDTHS, curve, color=colour, linestyle=linestyle, linewidth=2.2, label=label)
             words.append(f"{name}, {label}: from {curve[0]:.2f}, narrow, to {curve[-1]:.2f}, wide")
-        panel.axhline(exponent, color=BLACK, linewidth=1.2, linestyle=":", label="no clip, p = −1 against p = 1")
+        panel.axhline(exponent, color=BLACK, linewidth=1.2, linestyle=":", label="p = −1 against 1, no clip")
         words.append(f"{name}, p = −1 against p = 1 without a clip: {exponent:.2f}")
         for method, shown in PUBLISHED.items():
             panel.axvline(width_of(method), color=GREY, linewidth=0.8)
