@@ -12,6 +12,8 @@ from scipy import stats
 from hmpo_lib.lm import load_base_model
 from hmpo_lib.teach.what_the_evidence_says.add_a_run import add_a_run, pool, save_run
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell
+from hmpo_lib.teach.what_the_evidence_says.curves_panel import curves_explorer, view_curves
+from hmpo_lib.teach.what_the_evidence_says.forest_drawing import forest_plot
 from hmpo_lib.teach.what_the_evidence_says.plan import (
     CALIBRATED,
     CALIBRATION,
@@ -21,6 +23,7 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     PESSIMISTIC,
     SHARES,
     bound_of_share,
+    cell_of,
     design_runs,
     tuned_comparisons,
     tuned_runs,
@@ -28,9 +31,11 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
 )
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence, RunRecord, load_evidence
 from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, RolloutNumbers, round_once, take
-from hmpo_lib.teach.what_the_evidence_says.settings import chosen_cells
+from hmpo_lib.teach.what_the_evidence_says.settings import chosen_cells, verdicts, whole_blocks
 from hmpo_lib.teach.what_the_evidence_says.shares import FACTORS, levels, omega_squared, variance_shares
 from hmpo_lib.teach.what_the_evidence_says.tables import cells_table, shares_table, verdict_table
+from hmpo_lib.teach.what_the_evidence_says.theory_drawing import effects, theory_picture
+from hmpo_lib.teach.what_the_evidence_says.verdict_drawing import gaps
 from hmpo_lib.teach.what_the_evidence_says.verdicts import (
     equivalence_p_value,
     false_positives,
@@ -242,8 +247,7 @@ def test_the_tables_of_the_results_page_are_those_that_the_records_give(evidence
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert cells_table(evidence) in page
     assert verdict_table(evidence) in page
-    runs = FAMILIES["design"]
-    assert shares_table(variance_shares(evidence, runs)) in page
+    assert shares_table(variance_shares(evidence, whole_blocks(evidence))) in page
 
 
 def test_the_runs_and_hours_of_the_results_page_are_those_of_the_records(evidence):
@@ -283,6 +287,53 @@ def test_a_twin_starts_one_rounding_away():
     for weight, moved in zip(model.parameters(), other.parameters(), strict=True):
         assert (moved > weight).all()
         assert ((moved - weight).abs() <= 2**-22 * weight.abs() + 1e-44).all()
+
+
+# --- the pictures ----------------------------------------------------------------------------------------------------
+
+
+def axes_of(still):
+    return still.picture._canvas.figure.axes
+
+
+def test_a_forest_plot_holds_every_interval_whole(evidence):
+    judged = verdicts(evidence)
+    for family, rows in judged.items():
+        (ax,) = axes_of(forest_plot({family: rows}))
+        low, high = ax.get_xlim()
+        assert all(low < row.verdict.low <= row.verdict.high < high for row in rows)
+
+
+def test_the_verdict_picture_has_the_words_and_differences_of_the_verdicts(evidence):
+    planned = {
+        (comparison.first, comparison.other): verdict
+        for rows in verdicts(evidence).values()
+        for comparison, verdict in rows
+    }
+    found = gaps(evidence)
+    assert "no_clip" in found
+    for setting, row in found.items():
+        for gap in row:
+            verdict = planned.get((cell_of(setting, gap.exponents), cell_of(setting, GEOMETRIC)))
+            assert gap.word == (verdict and verdict.word)
+            assert verdict is None or (gap.difference, gap.low, gap.high) == verdict[:3]
+
+
+def test_the_theory_picture_is_linear_and_leaves_the_controls_out(evidence):
+    found = effects(evidence)
+    assert any(effect.setting == "on_policy" for effect in found)
+    for ax in axes_of(theory_picture(found)):
+        assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "linear")
+        drawn = [line for line in ax.lines if line.get_marker() != "None" and len(line.get_xdata()) == 1]
+        assert len(drawn) == sum(effect.setting != "on_policy" for effect in found)
+
+
+def test_the_explorer_opens_on_the_arithmetic_beside_the_geometric_mean(evidence):
+    values = curves_explorer(evidence).values
+    assert (values["exponents"].good, values["beside"].good) == (1.0, 0.0)
+    view = view_curves(evidence, **values)
+    (row,) = [row for row in verdicts(evidence)["no_clip"] if row.comparison.label == "p = 1 minus p = 0"]
+    assert view.difference == pytest.approx(row.verdict[:3])
 
 
 # --- one more run ----------------------------------------------------------------------------------------------------

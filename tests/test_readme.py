@@ -33,7 +33,7 @@ def test_measured_numbers_of_the_readme_are_those_of_the_results():
     assert len(measured) == 3
     for p, numbers in zip(("1", "0", "−1"), measured, strict=True):
         assert f"| {p} | none |  | 10 | {numbers} |" in results
-    for pair in ("−1 − 0", "1 − 0", "1 − −1"):
+    for pair in ("p = −1 minus p = 0", "p = 1 minus p = 0", "p = 1 minus p = −1"):
         verdicts = re.findall(rf"\| 16 steps, tokens clipped to [^|]*\| {pair} \|.*", results)
         assert verdicts
         assert all("does not differ by more than 0.02" in verdict for verdict in verdicts)

@@ -5,6 +5,7 @@ from hmpo_lib.teach.what_the_evidence_says.add_a_run import add_a_run, pool, sav
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
 from hmpo_lib.teach.what_the_evidence_says.curves_panel import curves_explorer
 from hmpo_lib.teach.what_the_evidence_says.forest_drawing import forest_plot
+from hmpo_lib.teach.what_the_evidence_says.halves_drawing import halves_picture, halves_table
 from hmpo_lib.teach.what_the_evidence_says.headline_drawing import headline_picture
 from hmpo_lib.teach.what_the_evidence_says.mechanism_drawing import (
     feedback_picture,
@@ -22,14 +23,16 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     SEEDS,
     SEVEN,
     TWIN_SEEDS,
+    cell_of,
     label,
     published_cell,
 )
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence, load_evidence
-from hmpo_lib.teach.what_the_evidence_says.settings import cell_of, chosen_cells, verdicts
+from hmpo_lib.teach.what_the_evidence_says.settings import chosen_cells, verdicts, whole_blocks
 from hmpo_lib.teach.what_the_evidence_says.shares import pair_shares, shares_along, variance_shares
 from hmpo_lib.teach.what_the_evidence_says.shares_drawing import shares_picture
 from hmpo_lib.teach.what_the_evidence_says.theory_drawing import effects, rank_correlation, theory_picture
+from hmpo_lib.teach.what_the_evidence_says.verdict_drawing import verdict_picture
 from hmpo_lib.teach.what_the_evidence_says.verdicts import (
     equivalence_p_value,
     false_positives,
@@ -65,6 +68,8 @@ __all__ = [
     "false_positives",
     "feedback_picture",
     "forest_plot",
+    "halves_picture",
+    "halves_table",
     "headline_picture",
     "holm",
     "interquartile_interval",
@@ -84,5 +89,7 @@ __all__ = [
     "spreads",
     "theory_picture",
     "variance_shares",
+    "verdict_picture",
     "verdicts",
+    "whole_blocks",
 ]

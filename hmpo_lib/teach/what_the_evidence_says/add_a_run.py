@@ -40,12 +40,12 @@ def add_a_run(evidence: Evidence, cell: Cell, seed: int, *, rollouts: int | None
     recorded = evidence.curves(cell)
     means = np.sort(recorded.mean(axis=1))
     canvas = Canvas(760, 300)
-    axes = canvas.figure.add_axes((0.08, 0.17, 0.6, 0.72))
+    places = canvas.mosaic([["curves", "means"]], width_ratios=(3, 1))
+    axes, side = places["curves"], places["means"]
     tidy_axes(axes, title="Your run, and those recorded", xlabel="rollout", ylabel="mean reward", ylim=(0, 1))
     axes.set_xlim(1, cell.rollouts)
     for curve in recorded:
         axes.plot(np.arange(1, cell.rollouts + 1), curve, color=PALE_GREY, linewidth=1)
-    side = canvas.figure.add_axes((0.76, 0.17, 0.2, 0.72))
     tidy_axes(side, title="Mean over the run", ylim=(0, 1), xlim=(0, 1))
     side.set_xticks([])
     side.plot(np.linspace(0.2, 0.8, len(means)), means, "o", color=GREY, markersize=5)

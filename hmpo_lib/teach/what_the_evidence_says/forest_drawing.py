@@ -1,65 +1,72 @@
 """The forest plot: every comparison of the plan, its interval, and the verdict in words."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from hmpo_lib.teach.panels import Still
-from hmpo_lib.teach.plotting import BLACK, GREY, ORANGE, PALE_GREY, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.plotting import BLACK, GREY, PALE_GREY, Canvas, label_ticks, signed, tidy_axes
 from hmpo_lib.teach.what_the_evidence_says.settings import FAMILY_TITLES, Judged
 from hmpo_lib.teach.what_the_evidence_says.verdicts import BOUND, Word
 
-ROW, HEAD = 19, 62  # CSS pixels of a line of the plot, and of what stands around them
-WORD_COLOURS: dict[Word, str] = {"differs": BLACK, "does not differ by more than 0.02": GREY, "cannot tell": ORANGE}
-SHORT: dict[Word, str] = {
-    "differs": "differs",
-    "does not differ by more than 0.02": "within ±0.02",
-    "cannot tell": "cannot tell",
+ROW, HEAD, FOOT = 19, 30, 46  # CSS pixels of a comparison, of a family's title, and of the axis below all
+
+
+class WordLook(NamedTuple):
+    """How a verdict is drawn, never by colour alone, and said in few words."""
+
+    short: str
+    marker: str
+    colour: str
+    filled: bool
+
+
+WORD_LOOKS: dict[Word, WordLook] = {
+    "differs": WordLook("differs", "o", BLACK, True),
+    "does not differ by more than 0.02": WordLook("within ±0.02", "s", GREY, True),
+    "cannot tell": WordLook("cannot tell", "o", BLACK, False),
 }
 
 
-def forest_plot(judged: Mapping[str, Sequence[Judged]], *, reach: float = 0.3) -> Still:
+def forest_plot(judged: Mapping[str, Sequence[Judged]]) -> Still:
     """A line a comparison: the mean difference with its interval, the band ±0.02, the verdict.
 
     Args:
-        judged: by family, of `verdicts`.
-        reach: of the axis; what lies beyond is drawn at its edge, with its number.
+        judged: by family, of `verdicts`; the families share the axis, which holds every interval whole.
     """
-    lines = sum(len(rows) + 1 for rows in judged.values())
-    height = ROW * lines + HEAD
-    canvas = Canvas(760, height)
-    axes = canvas.figure.add_axes((0.37, 46 / height, 0.44, 1 - HEAD / height))
-    tidy_axes(axes, xlabel="difference of the mean reward over a run (95 % interval)", xlim=(-reach, reach))
-    axes.set_ylim(lines - 0.5, -0.5)
-    axes.axvspan(-BOUND, BOUND, color=PALE_GREY, linewidth=0)
-    axes.axvline(0, color=GREY, linewidth=1)
-    ticks, names, place = [], [], 0
-    for family, rows in judged.items():
-        axes.text(
-            -0.83, place, FAMILY_TITLES[family], transform=axes.get_yaxis_transform(), va="center", weight="bold",
-            fontsize=9,
-        )  # fmt: skip
-        for comparison, verdict in rows:
-            place += 1
-            ticks.append(place)
-            names.append(comparison.label)
-            colour = WORD_COLOURS[verdict.word]
-            inside = [max(-reach, min(reach, x)) for x in (verdict.low, verdict.high, verdict.difference)]
-            axes.plot(inside[:2], [place, place], color=colour, linewidth=2)
-            axes.plot(inside[2], place, "o", color=colour, markersize=5)
-            said = f"{verdict.difference:+.3f}  {SHORT[verdict.word]}".replace("-", "−")
-            axes.text(1.02, place, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, color=colour)
-        place += 1
-    label_ticks(axes, ticks, names)
-    axes.tick_params(axis="y", labelsize=8.5, length=0)
-    counts = {word: sum(row.verdict.word == word for rows in judged.values() for row in rows) for word in WORD_COLOURS}
+    rows = [row.verdict for family in judged.values() for row in family]
+    sizes = [ROW * len(family) for family in judged.values()]
+    canvas = Canvas(760, sum(sizes) + HEAD * len(judged) + FOOT)
+    axes = canvas.mosaic([[family] for family in judged], sharex=True, height_ratios=sizes)
+    low, high = min(-1.5 * BOUND, *(v.low for v in rows)), max(1.5 * BOUND, *(v.high for v in rows))
+    margin = 0.04 * (high - low)
+    for family, lines in judged.items():
+        ax = axes[family]
+        tidy_axes(ax, title=FAMILY_TITLES[family], xlim=(low - margin, high + margin), ylim=(len(lines) - 0.4, -0.6))
+        ax.axvspan(-BOUND, BOUND, color=PALE_GREY, linewidth=0)
+        ax.axvline(0, color=GREY, linewidth=1)
+        for place, (_, verdict) in enumerate(lines):
+            look = WORD_LOOKS[verdict.word]
+            ax.plot([verdict.low, verdict.high], [place, place], color=look.colour, linewidth=2)
+            face = look.colour if look.filled else "white"
+            ax.plot(
+                verdict.difference, place, look.marker, color=look.colour, markerfacecolor=face, markersize=6.5,
+                markeredgewidth=1.6,
+            )  # fmt: skip
+            said = f"{signed(verdict.difference)}  {look.short}"
+            ax.text(1.02, place, said, transform=ax.get_yaxis_transform(), va="center", fontsize=9, color=BLACK)
+        label_ticks(ax, range(len(lines)), [comparison.label for comparison, _ in lines])
+        ax.tick_params(axis="y", length=0)
+    axes[list(judged)[-1]].set_xlabel("difference of the mean reward over a run, with its 95 % interval", fontsize=10)
+    counts = {look.short: sum(v.word == word for v in rows) for word, look in WORD_LOOKS.items()}
     caption = (
-        f"{sum(counts.values())} comparisons on the same seeds: "
-        + ", ".join(f"{count} {SHORT[word]}" for word, count in counts.items())
+        f"{len(rows)} comparisons on the same seeds: "
+        + ", ".join(f"{count} {short}" for short, count in counts.items())
         + ". Grey band: ±0.02. Corrected by Holm within each family."
     )
     alt = "A forest plot. " + "; ".join(
         f"{FAMILY_TITLES[family]}, {comparison.label}: {verdict.difference:+.3f} ({verdict.low:+.3f} to "
         f"{verdict.high:+.3f}), {verdict.word}"
-        for family, rows in judged.items()
-        for comparison, verdict in rows
+        for family, lines in judged.items()
+        for comparison, verdict in lines
     )
     return Still(canvas, caption=caption, alt=alt)

@@ -1,22 +1,24 @@
 """The headline: learning curves of the exponents without a clip and with one, side by side."""
 
 import numpy as np
+from matplotlib.lines import Line2D
 
 from hmpo_lib.teach.panels import Still
 from hmpo_lib.teach.plotting import Canvas, label_ticks, tidy_axes
 from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS, long_name
+from hmpo_lib.teach.what_the_evidence_says.plan import cell_of
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence
-from hmpo_lib.teach.what_the_evidence_says.settings import cell_of, exponents_in, planned_seeds
+from hmpo_lib.teach.what_the_evidence_says.settings import exponents_in, planned_seeds
 
 
 def headline_canvas(evidence: Evidence) -> Canvas:
     """Medians over ten seeds, the middle half shaded, for every exponent."""
     canvas = Canvas(760, 340)
-    axes = canvas.figure.subplots(1, 2, sharey=True)
-    canvas.figure.subplots_adjust(left=0.075, right=0.735, bottom=0.15, top=0.88, wspace=0.08)
     titles = {"no_clip": "Without a clip", "token_clip": "Tokens clipped to 0.8–1.25"}
-    ends: dict[str, float] = {}
-    for ax, (setting, title) in zip(axes, titles.items(), strict=True):
+    axes = canvas.mosaic([list(titles)], sharey=True)
+    drawn: list[tuple[float, Line2D]] = []  # mean reward without a clip, and the line
+    for setting, title in titles.items():
+        ax = axes[setting]
         tidy_axes(ax, title=title, xlabel="rollout (16 optimizer steps each)", xlim=(1, 16), ylim=(0, 0.92))
         for e in exponents_in(evidence, setting):
             curves = evidence.curves(cell_of(setting, e), seeds=planned_seeds(setting))
@@ -24,21 +26,21 @@ def headline_canvas(evidence: Evidence) -> Canvas:
             rollouts = np.arange(1, curves.shape[1] + 1)
             look = LOOKS[e]
             ax.fill_between(rollouts, low, high, color=look.colour, alpha=0.1, linewidth=0)
-            ax.plot(rollouts, middle, color=look.colour, linestyle=look.linestyle, linewidth=2)
+            (line,) = ax.plot(
+                rollouts, middle, color=look.colour, linestyle=look.linestyle, linewidth=2, label=long_name(e)
+            )
             if setting == "no_clip":
-                ends[long_name(e)] = float(curves.mean())
+                drawn.append((float(curves.mean()), line))
         label_ticks(ax, [1, 4, 8, 12, 16], axis="x")
-    axes[0].set_ylabel("share of right answers", fontsize=10)
-    for k, e in enumerate(sorted(LOOKS, key=lambda e: -ends[long_name(e)])):
-        place = 0.84 - 0.085 * k
-        look = LOOKS[e]
-        axes[1].plot(
-            [1.04, 1.12], [place, place], transform=axes[1].transAxes, clip_on=False, color=look.colour,
-            linestyle=look.linestyle, linewidth=2,
-        )  # fmt: skip
-        axes[1].text(
-            1.14, place, long_name(e), transform=axes[1].transAxes, color=look.colour, va="center", fontsize=8.5
-        )
+    axes["no_clip"].set_ylabel("share of right answers", fontsize=10)
+    canvas.figure.legend(
+        handles=[line for _, line in sorted(drawn, key=lambda pair: -pair[0])],
+        loc="outside right upper",
+        fontsize=9,
+        frameon=False,
+        labelcolor="linecolor",
+        labelspacing=0.9,
+    )
     return canvas
 
 
@@ -56,5 +58,6 @@ def headline_words(evidence: Evidence) -> str:
 
 def headline_picture(evidence: Evidence) -> Still:
     """The two settings side by side, on the same axes."""
-    caption = f"Medians over ten seeds, middle halves shaded. {headline_words(evidence)}"
-    return Still(headline_canvas(evidence), caption=caption, alt=f"Learning curves in two plots. {caption}")
+    caption = "Medians over ten seeds, middle halves shaded; the same exponents look alike on both sides."
+    alt = f"Learning curves in two plots. {caption} {headline_words(evidence)}"
+    return Still(headline_canvas(evidence), caption=caption, alt=alt)

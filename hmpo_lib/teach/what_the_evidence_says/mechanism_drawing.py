@@ -19,9 +19,9 @@ EARLY = 4  # rollouts over which the spread is averaged: before the runs have go
 def feedback_picture() -> Still:
     """The push r^p on one token of a long answer whose other ratios are 1, and the token's way, for both signs."""
     canvas = Canvas(760, 290)
-    axes = canvas.figure.subplots(1, 2, sharey=True)
-    canvas.figure.subplots_adjust(left=0.08, right=0.9, bottom=0.17, top=0.83, wspace=0.3)
-    for good, ax, ratios in ((True, axes[0], np.linspace(1, 2.6, 60)), (False, axes[1], np.linspace(0.38, 1, 60))):
+    axes = canvas.mosaic([["good", "bad"]], sharey=True)
+    for good, name, ratios in ((True, "good", np.linspace(1, 2.6, 60)), (False, "bad", np.linspace(0.38, 1, 60))):
+        ax = axes[name]
         title = "A > 0: each push moves the token right" if good else "A < 0: each push moves the token left"
         tidy_axes(ax, title=title, xlabel="the token's ratio r", ylabel="" if not good else "size of its push")
         for exponents in FIXED[1:4]:
@@ -74,37 +74,39 @@ def spreads(steps: Floats, *, good: bool) -> Floats:
 def spread_picture(evidence: Evidence, exponents: Sequence[Exponents] = FIVE) -> Still:
     """How far the ratios inside an answer drift apart between two samplings, by exponent and sign of A."""
     recorded = load_steps(evidence, [Cell(e) for e in exponents])
-    canvas = Canvas(760, 320)
-    axes = canvas.figure.subplots(1, 2, sharey=True)
-    canvas.figure.subplots_adjust(left=0.09, right=0.75, bottom=0.16, top=0.87, wspace=0.1)
-    said = []
-    ends: list[tuple[float, Exponents]] = []
-    for good, ax in zip((True, False), axes, strict=True):
-        tidy_axes(ax, title=f"answers with A {'>' if good else '<'} 0", xlabel="steps since sampling", xlim=(1, 15))
+    canvas = Canvas(760, 330)
+    axes = canvas.mosaic([["good", "bad"]], sharey=True)
+    ends: dict[str, list[tuple[float, Exponents]]] = {"good": [], "bad": []}
+    for name, ax in axes.items():
+        sign = ">" if name == "good" else "<"
+        tidy_axes(ax, title=f"answers with A {sign} 0", xlabel="steps since sampling", xlim=(1, 15))
         for e in exponents:
-            values = spreads(recorded[Cell(e)], good=good)
+            values = spreads(recorded[Cell(e)], good=name == "good")
             middle = np.median(values, axis=0)
             low, high = np.quantile(values, [0.25, 0.75], axis=0)
             steps = np.arange(values.shape[1])
             look = LOOKS[e]
             ax.plot(steps[1:], middle[1:], color=look.colour, linestyle=look.linestyle, linewidth=2)
-            ax.fill_between(steps[1:], low[1:], high[1:], color=look.colour, alpha=0.12, linewidth=0)
-            said.append(f"A {'>' if good else '<'} 0, {long_name(e)}: {middle[-1]:.2f}")
-            if not good:
-                ends.append((float(middle[-1]), e))
+            ax.fill_between(steps[1:], low[1:], high[1:], color=look.colour, alpha=0.08, linewidth=0)
+            ends[name].append((float(middle[-1]), e))
         label_ticks(ax, [1, 5, 10, 15], axis="x")
         ax.set_yscale("log")
-    axes[0].set_ylabel("spread of log-ratios inside an answer", fontsize=10)
-    axes[0].set_ylim(0.012, 4)
-    label_ticks(axes[0], [0.03, 0.1, 0.3, 1, 3])
+    axes["good"].set_ylabel("spread of log-ratios inside an answer", fontsize=10)
+    axes["good"].set_ylim(0.012, 6)
+    label_ticks(axes["good"], [0.03, 0.1, 0.3, 1, 3])
     place = -np.inf
-    low, high = np.log(axes[0].get_ylim())
-    for end, e in sorted(ends, key=lambda pair: pair[0]):
-        place = max(np.log(end), place + 0.065 * (high - low))
-        axes[1].text(15.3, np.exp(place), long_name(e), color=LOOKS[e].colour, va="center", fontsize=9)
+    low, high = np.log(axes["good"].get_ylim())
+    for end, e in sorted(ends["bad"], key=lambda pair: pair[0]):
+        place = max(np.log(end), place + 0.07 * (high - low))
+        axes["bad"].text(15.3, np.exp(place), long_name(e), color=LOOKS[e].colour, va="center", fontsize=9)
     caption = (
-        f"Medians and middle halves over {len(SEEDS)} seeds, rollouts 1 to {EARLY}, no clip; after 15 steps: "
-        + "; ".join(said)
-        + "."
+        f"Medians and middle halves over {len(SEEDS)} seeds, rollouts 1 to {EARLY}, no clip; a mean looks alike "
+        "on both sides."
     )
-    return Still(canvas, caption=caption, alt=f"The spread grows with the steps since sampling. {caption}")
+    said = "; ".join(
+        f"A {'>' if name == 'good' else '<'} 0, {long_name(e)}: {end:.2f}"
+        for name, pairs in ends.items()
+        for end, e in pairs
+    )
+    alt = f"The spread grows with the steps since sampling. {caption} After 15 steps: {said}."
+    return Still(canvas, caption=caption, alt=alt)

@@ -148,8 +148,8 @@ FAMILIES: dict[str, list[Run]] = {
     "sequence_clip": _cross([Cell(exponents, "sequence", ORDINARY) for exponents in SEVEN], SEEDS),
     "calibrated": _cross(calibrated_cells(SHARES[0]), SEEDS),
     "calibrated_more": _cross(calibrated_cells(SHARES[1]), SEEDS),
-    "tuning": _cross([cell for cells in tuning_cells().values() for cell in cells], TUNING_SEEDS),
     "muon": _cross([Cell(exponents, optimizer="muon") for exponents in FIVE], SEEDS),
+    "tuning": _cross([cell for cells in tuning_cells().values() for cell in cells], TUNING_SEEDS),
     "token_clip_far": _cross([Cell(e, "token", ORDINARY) for e in (PESSIMISTIC, FIXED[0], FIXED[4])], SEEDS),
     "amount": _cross([Cell(Exponents(-q, q)) for q in (0.25, 0.5, 2.0, 4.0, 8.0)], SEEDS),
     "reuse": _cross(
@@ -196,7 +196,7 @@ def _against_geometric(
 
 
 def _minus(first: Exponents, other: Exponents) -> str:
-    return f"{label(first)} − {label(other)}"
+    return f"p = {label(first)} minus p = {label(other)}"
 
 
 def label(exponents: Exponents) -> str:
@@ -214,7 +214,7 @@ def label(exponents: Exponents) -> str:
     return f"{good} | {bad}"
 
 
-def _cell_of(family: str, exponents: Exponents) -> Cell:
+def cell_of(family: str, exponents: Exponents) -> Cell:
     """The cell of an exponent in a family whose cells differ in the exponent, or in what goes with it."""
     cells = {cell.exponents: cell for cell, _ in FAMILIES[family]}
     first = FAMILIES[family][0][0]
@@ -222,7 +222,7 @@ def _cell_of(family: str, exponents: Exponents) -> Cell:
 
 
 def _cells(family: str) -> Callable[[Exponents], Cell]:
-    return functools.partial(_cell_of, family)
+    return functools.partial(cell_of, family)
 
 
 def _three_fixed(make: Callable[[Exponents], Cell]) -> list[Comparison]:
@@ -240,18 +240,18 @@ COMPARISONS: dict[str, list[Comparison]] = {
         *_against_geometric(_cells("token_clip"), [FIXED[3]], more=False),
         Comparison(_minus(FIXED[3], FIXED[1]), _cells("token_clip")(FIXED[3]), _cells("token_clip")(FIXED[1])),
     ],
-    "twins": [Comparison("0, one rounding away − 0", Cell(GEOMETRIC, twin=True), Cell(GEOMETRIC))],
+    "twins": [Comparison("p = 0, one rounding away, minus p = 0", Cell(GEOMETRIC, twin=True), Cell(GEOMETRIC))],
     **{
         family: _against_geometric(Cell, [Exponents(*pair) for pair in pairs], more=False)
         for family, pairs in (("halves", HALVES[:2]), ("halves_again", HALVES[2:]))
     },
     "published": [
         *(
-            Comparison(f"−sign A without a clip − {name.upper()}", Cell(PESSIMISTIC), published_cell(name))
+            Comparison(f"p = −sign A without a clip minus {name.upper()}", Cell(PESSIMISTIC), published_cell(name))
             for name in PUBLISHED[:4]
         ),
         Comparison(
-            "−sign A without a clip − 0, tokens clipped",
+            "p = −sign A without a clip minus p = 0, tokens clipped",
             Cell(PESSIMISTIC),
             Cell(GEOMETRIC, "token", ORDINARY),
         ),
@@ -272,6 +272,6 @@ def tuned_comparisons(chosen: Sequence[Cell]) -> list[Comparison]:
     by_exponents = {cell.exponents: cell for cell in chosen[:7]}
     pairs = _against_geometric(by_exponents.__getitem__, SEVEN)[:7]
     return pairs + [
-        Comparison(f"−sign A without a clip − {name.upper()}", by_exponents[PESSIMISTIC], cell)
+        Comparison(f"p = −sign A without a clip minus {name.upper()}", by_exponents[PESSIMISTIC], cell)
         for name, cell in zip(("grpo", "gspo", "gmpo"), chosen[7:], strict=True)
     ]

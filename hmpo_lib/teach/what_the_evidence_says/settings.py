@@ -1,6 +1,5 @@
 """The settings in which the seven exponents were compared, and the verdicts of each."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +9,9 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     FAMILIES,
     SEVEN,
     Comparison,
+    Run,
+    cell_of,
+    design_runs,
     tuned_comparisons,
     tuned_runs,
 )
@@ -20,6 +22,8 @@ SETTINGS = {
     "no_clip": "16 steps a rollout, no clip",
     "token_clip": "16 steps, tokens clipped to 0.8–1.25",
     "sequence_clip": "16 steps, answers clipped to 0.8–1.25",
+    "calibrated": "16 steps, each clip blocks 5 % of the tokens",
+    "calibrated_more": "16 steps, each clip blocks 20 % of the tokens",
     "on_policy": "1 step: nothing is stale",
     "lag": "4 steps, sampled 4 rollouts ago, no clip",
     "muon": "16 steps, no clip, Muon",
@@ -28,14 +32,14 @@ SETTINGS = {
 FAMILY_TITLES = SETTINGS | {
     "halves": "half of the pessimistic mean: p for A > 0 | for A < 0",
     "halves_again": "half of the optimistic mean",
-    "published": "against clips",
-    "calibrated": "16 steps, each clip blocks 5 % of the tokens",
-    "calibrated_more": "16 steps, each clip blocks 20 % of the tokens",
-    "lag_more": "4 steps, sampled 4 rollouts ago, no clip, continued",
+    "published": "the pessimistic mean without a clip, against clips",
     "twins": "twins: the same method, no clip",
     "token_clip_more": "16 steps, tokens clipped to 0.8–1.25, continued",
+    "lag_more": "4 steps, sampled 4 rollouts ago, no clip, continued",
     "tuned": "each at its best learning rate, no clip",
 }
+
+BLOCKS = 3  # of the design
 
 
 class Judged(NamedTuple):
@@ -43,11 +47,6 @@ class Judged(NamedTuple):
 
     comparison: Comparison
     verdict: Verdict
-
-
-def cell_of(setting: str, exponents: Exponents) -> Cell:
-    """The cell of an exponent in a setting."""
-    return dataclasses.replace(FAMILIES[setting][0][0], exponents=exponents)
 
 
 def planned_seeds(setting: str) -> list[int]:
@@ -63,6 +62,14 @@ def exponents_in(evidence: Evidence, setting: str) -> list[Exponents]:
 def complete_settings(evidence: Evidence) -> list[str]:
     """The settings of SETTINGS in which every cell of their family is complete."""
     return [setting for setting in SETTINGS if all(evidence.has(cell, [seed]) for cell, seed in FAMILIES[setting])]
+
+
+def whole_blocks(evidence: Evidence) -> list[Run]:
+    """The runs of those of the design's three blocks that are whole; each block is balanced, with a seed of its own."""
+    runs = design_runs()
+    size = len(runs) // BLOCKS
+    blocks = [runs[start : start + size] for start in range(0, len(runs), size)]
+    return [run for block in blocks if all(evidence.has(cell, [seed]) for cell, seed in block) for run in block]
 
 
 def tuning_score(evidence: Evidence) -> Callable[[Cell, int], float | None]:

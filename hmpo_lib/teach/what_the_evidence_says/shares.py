@@ -10,12 +10,12 @@ from hmpo_lib.teach.what_the_evidence_says.records import Evidence, Floats
 
 # The factors of the design, and the words that a reader sees.
 FACTORS = {
-    "p": "exponent p",
+    "p": "exponent p: −1, 0, 1",
     "range": "clip: none, wide, narrow",
     "place": "clip: of tokens or answers",
-    "length": "length weight",
-    "scale": "advantages over std or not",
-    "rate": "learning rate",
+    "length": "length weight: equal or not",
+    "scale": "advantages: over std or not",
+    "rate": "learning rate: 0.5, 1, 2 e-4",
     "steps": "steps a rollout: 4 or 16",
     "seed": "seed",
 }

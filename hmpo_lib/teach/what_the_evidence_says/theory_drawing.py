@@ -6,20 +6,19 @@ import numpy as np
 from scipy import stats
 
 from hmpo_lib.teach.panels import Still
-from hmpo_lib.teach.plotting import GREY, PALE_GREY, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.plotting import BLACK, GREY, Canvas, tidy_axes
 from hmpo_lib.teach.what_the_evidence_says.cells import Exponents
 from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS
-from hmpo_lib.teach.what_the_evidence_says.plan import GEOMETRIC, label
+from hmpo_lib.teach.what_the_evidence_says.plan import GEOMETRIC, cell_of, label
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence, Floats
 from hmpo_lib.teach.what_the_evidence_says.settings import (
     SETTINGS,
-    cell_of,
     complete_settings,
     exponents_in,
     planned_seeds,
 )
 
-MARKERS = dict(zip(SETTINGS, "osDXv^P", strict=True))
+MARKERS = dict(zip(SETTINGS, "osDhHXv^P", strict=True))
 
 
 class Effect(NamedTuple):
@@ -70,37 +69,34 @@ def rank_correlation(
 
 
 def theory_picture(found: list[Effect]) -> Still:
-    """The measured differences over the two predictors."""
-    canvas = Canvas(760, 310)
-    axes = canvas.figure.subplots(1, 2)
-    canvas.figure.subplots_adjust(left=0.09, right=0.98, bottom=0.25, top=0.9, wspace=0.25)
-    differences = np.array([effect.difference for effect in found])
-    said = []
-    predictors = (
-        ("size of the effect over |p| × spread", [e.size for e in found], np.abs(differences), "size"),
-        ("the effect over pessimism × variance", [e.pessimism for e in found], differences, "pessimism"),
-    )
-    for ax, (title, values, measured, name) in zip(axes, predictors, strict=True):
-        tidy_axes(ax, title=title, ylabel="difference from p = 0" if name == "size" else "")
+    """The measured differences over the two predictors; the controls, where nothing is stale, are not drawn."""
+    drawn = [effect for effect in found if effect.setting != "on_policy"]
+    settings = list(dict.fromkeys(effect.setting for effect in drawn))
+    canvas = Canvas(760, 330 + 18 * ((len(settings) + 1) // 2))
+    axes = canvas.mosaic([["size", "pessimism"]])
+    for name, title, xlabel in (
+        ("size", "How large is the effect?", "|p| × spread of the log-ratios"),
+        ("pessimism", "And in which direction?", "pessimism: p × variance, A < 0 minus A > 0"),
+    ):
+        ax = axes[name]
+        tidy_axes(ax, title=title, xlabel=xlabel)
         ax.axhline(0, color=GREY, linewidth=1)
-        for effect, x, y in zip(found, values, measured, strict=True):
+        for effect in drawn:
             look = LOOKS[effect.exponents]
-            ax.plot(x, y, MARKERS[effect.setting], color=look.colour, markersize=6, alpha=0.8)
-        if name == "size":
-            ax.set_xscale("log")
-            label_ticks(ax, [x for x in (0.03, 0.1, 0.3, 1, 3) if min(values) <= 2 * x <= 4 * max(values)], axis="x")
-        else:
-            ax.set_xscale("symlog", linthresh=0.1)
-            label_ticks(ax, [-10, -1, -0.1, 0.1, 1, 10], axis="x")
-        rho, low, high = rank_correlation(np.array(values), measured)
-        said.append(f"{title}: rank correlation {rho:.2f} ({low:.2f} to {high:.2f})")
-    for setting in dict.fromkeys(effect.setting for effect in found):
-        axes[0].plot([], [], MARKERS[setting], color=PALE_GREY, markeredgecolor=GREY, label=SETTINGS[setting])
-    canvas.figure.legend(loc="lower center", ncols=2, fontsize=8.5, frameon=False)
-    caption = f"{len(found)} cells, each against p = 0 in its setting. " + "; ".join(said) + "."
-    alt = (
-        caption
-        + " "
-        + ", ".join(f"{SETTINGS[e.setting]}, p = {label(e.exponents)}: {e.difference:+.3f}" for e in found)
+            x, y = (effect.size, abs(effect.difference)) if name == "size" else (effect.pessimism, effect.difference)
+            ax.plot(x, y, MARKERS[effect.setting], color=look.colour, markersize=7, alpha=0.8)
+    axes["pessimism"].axvline(0, color=GREY, linewidth=1)
+    axes["size"].set_xlim(left=0)
+    axes["size"].set_ylabel("size of the difference from p = 0", fontsize=10)
+    axes["pessimism"].set_ylabel("difference from p = 0", fontsize=10)
+    for setting in settings:
+        axes["size"].plot(
+            [], [], MARKERS[setting], color="white", markeredgecolor=BLACK, markersize=7, label=SETTINGS[setting]
+        )
+    canvas.figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    caption = (
+        f"{len(drawn)} cells, each against p = 0 in its setting (shapes: the setting; colours: the mean, as above). "
+        "Spread and variance inside answers are those of the first rollout."
     )
-    return Still(canvas, caption=caption, alt=alt)
+    said = ", ".join(f"{SETTINGS[e.setting]}, p = {label(e.exponents)}: {e.difference:+.3f}" for e in drawn)
+    return Still(canvas, caption=caption, alt=f"{caption} {said}.")
