@@ -16,7 +16,7 @@ from hmpo_lib.lm.tasks import reward_correct
 from hmpo_lib.teach.animations import Animation
 from hmpo_lib.teach.fine_tuning_with_ratio_means.fine_tuning_drawings import HEIGHT, WIDTH, LiveView, draw_live
 from hmpo_lib.teach.fine_tuning_with_ratio_means.fine_tuning_live import fine_tuning_alt, view_live
-from hmpo_lib.teach.plotting import GREEN, GREY, VERMILLION, Canvas
+from hmpo_lib.teach.plotting import GREY, PURPLE, Canvas
 
 DESTINATION = Path(__file__).resolve().parent.parent / "docs" / "fine_tuning.png"
 CONFIG = FineTuneConfig("hmpo", minibatches=4, rollouts=50, seed=0, monitor_logits=True)
@@ -68,7 +68,7 @@ def draw_frames(canvas: Canvas) -> Callable[[Frame], None]:
         move(frame.view)
         asked.set_text(f"Asked after rollout {frame.rollout}, apart from its training, it answers:")
         is_right = reward_correct(PROMPT, frame.answer)
-        answer.set(text=f"{frame.answer} {'✓' if is_right else '✗'}", color=GREEN if is_right else VERMILLION)
+        answer.set(text=f"{frame.answer} {'✓' if is_right else '✗'}", color=PURPLE if is_right else GREY)
 
     return draw
 

@@ -71,16 +71,13 @@ def ratio_ticks(limit: float) -> list[float]:
 
 def draw_live(canvas: Canvas, config: FineTuneConfig, *, bottom: float = 0.0) -> Callable[[LiveView], None]:
     """Put the six plots on a canvas, above its share ``bottom``; returns what moves them."""
-
-    def place(column: int, row: int) -> Any:
-        left, low, height = 0.067 + 0.335 * column, (0.115, 0.615)[row], 0.315
-        return canvas.figure.add_axes((left, bottom + (1 - bottom) * low, 0.25, (1 - bottom) * height))
-
+    axes = canvas.mosaic([["reward", "worked", "tokens"], ["token", "sequence", "logits"]])
+    canvas.figure.get_layout_engine().set(rect=(0, bottom, 1, 1 - bottom))
     objective = config.resolved_method().objective
     movers = [
-        _draw_curves(canvas, [place(column, 1) for column in range(3)], config.rollouts),
-        _draw_ratios(canvas, [place(0, 0), place(1, 0)], objective),
-        _draw_logits(canvas, place(2, 0), config),
+        _draw_curves(canvas, [axes[name] for name in ("reward", "worked", "tokens")], config.rollouts),
+        _draw_ratios(canvas, [axes[name] for name in ("token", "sequence")], objective),
+        _draw_logits(canvas, axes["logits"], config),
     ]
 
     def draw(view: LiveView) -> None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import ipywidgets as widgets
 import torch
 
-from hmpo_lib.lm.tasks import MAX_COMPLETION_LENGTH
 from hmpo_lib.teach.fine_tuning_with_ratio_means.length_recording import PAYMENTS, ROLLOUTS, SEEDS, WEIGHTS, LengthRuns
 from hmpo_lib.teach.panels import Panel
 from hmpo_lib.teach.plotting import ORANGE, PURPLE, Canvas, label_ticks, tidy_axes
 
+LONGEST = 32  # tokens; the mean of every run is below
 STYLES = {"equal": (PURPLE, "-"), "proportional": (ORANGE, "--")}
 
 Curve = tuple[tuple[float, ...], ...]  # mean, smallest and largest of the seeds, rollout by rollout
@@ -65,7 +65,7 @@ def length_weight_explorer(runs: LengthRuns) -> Panel[LengthView]:
     places = range(1, ROLLOUTS + 1)
     moving = []
     both = canvas.mosaic([["worked", "tokens"]])
-    looks = (("worked", "Answers with work", 1.02), ("tokens", "Tokens per answer", MAX_COMPLETION_LENGTH))
+    looks = (("worked", "Answers with work", 1.02), ("tokens", "Tokens per answer", LONGEST))
     for name, title, top in looks:
         axes = both[name]
         tidy_axes(axes, title=title, xlabel="rollout", xlim=(0.5, ROLLOUTS + 0.5), ylim=(0, top))
@@ -87,7 +87,8 @@ def length_weight_explorer(runs: LengthRuns) -> Panel[LengthView]:
             line.set_data(places, mean)
 
     return Panel(
-        {"payment": widgets.ToggleButtons(options=list(PAYMENTS), style={"button_width": "19em"})},
+        # It opens where the two weights differ.
+        {"payment": widgets.ToggleButtons(options=PAYMENTS, value=PAYMENTS[1], style={"button_width": "19em"})},
         lambda payment: view_lengths(runs, payment),
         canvas,
         draw=draw,

@@ -21,6 +21,7 @@ from hmpo_lib.teach.shared.exponents import quarters
 from hmpo_lib.teach.shared.log_histograms import bin_shares
 
 CURVE_EXPONENTS = quarters(5)
+BAD_DIRECT, WORKED = KINDS = ("a bad direct answer", "a worked answer")
 
 
 @dataclass(frozen=True)
@@ -81,22 +82,29 @@ def means_by_sign(record: StepRecord, exponents: Sequence[float]) -> list[tuple[
     return [tuple(means[:, side].mean(dim=1).tolist()) if bool(side.any()) else () for side in sides]
 
 
-def most_moved(record: StepRecord) -> int:
-    """The row of the answer whose log-ratios spread most, of those with A ≠ 0 and with work shown, if there are."""
+def most_moved(record: StepRecord, kind: str = WORKED) -> int:
+    """The row of the answer whose log-ratios spread most, of a kind or, where there is none, of all.
+
+    Args:
+        record: of a step.
+        kind: one of KINDS; answers with A = 0 are taken only where there is no other of the kind.
+    """
     mask = record.completion_mask
     lengths = mask.sum(dim=1)
     means = (record.log_ratios.sum(dim=1) / lengths).unsqueeze(1)
     spread = torch.where(mask, record.log_ratios - means, 0.0).square().sum(dim=1) / lengths
     worked = torch.tensor([is_worked(record.texts[place]) for place in record.rows.tolist()])
-    for kind in (worked & (record.advantages != 0), worked):
-        if bool(kind.any()):
-            return int(torch.where(kind, spread, -1.0).argmax())
+    of_kind = worked if kind == WORKED else ~worked
+    sign = record.advantages != 0 if kind == WORKED else record.advantages < 0
+    for chosen in (of_kind & sign, of_kind):
+        if bool(chosen.any()):
+            return int(torch.where(chosen, spread, -1.0).argmax())
     return int(spread.argmax())
 
 
-def see_step(record: StepRecord) -> StepSeen:
-    """What of a record does not depend on the exponent."""
-    row = most_moved(record)
+def see_step(record: StepRecord, kind: str = WORKED) -> StepSeen:
+    """What of a record does not depend on the exponent, with an answer of a kind."""
+    row = most_moved(record, kind)
     place = int(record.rows[row])
     text, length = record.texts[place], int(record.completion_mask[row].sum())
     return StepSeen(

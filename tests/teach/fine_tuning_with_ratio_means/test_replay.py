@@ -11,10 +11,12 @@ from scipy.special import softmax
 from scipy.stats import pmean
 
 from hmpo_lib import METHODS, group_advantages
-from hmpo_lib.lm import FineTuneConfig, load_base_model
+from hmpo_lib.lm import FineTuneConfig, is_worked, load_base_model
 from hmpo_lib.teach.fine_tuning_with_ratio_means.fine_tuning_live import fine_tuning_live
 from hmpo_lib.teach.fine_tuning_with_ratio_means.replay_experiment import (
+    BAD_DIRECT,
     CURVE_EXPONENTS,
+    KINDS,
     means_by_sign,
     most_moved,
     see_step,
@@ -89,13 +91,22 @@ def test_a_step_whose_answers_all_have_advantage_0_has_no_averages(recorded):
 
 
 def test_the_shown_answer_is_the_one_its_numbers_belong_to(recorded):
-    for record in recorded[0]:
-        seen = see_step(record)
-        place = int(record.rows[most_moved(record)])
+    for record, kind in itertools.product(recorded[0], KINDS):
+        seen = see_step(record, kind)
+        place = int(record.rows[most_moved(record, kind)])
         assert seen.characters.rstrip("⏎") == record.texts[place]
         assert len(seen.characters) == len(seen.ratios)
         assert seen.prompt == record.prompts[place // 4]
         assert seen.advantage == pytest.approx(float(group_advantages(record.rewards, 4)[place]))
+
+
+def test_the_panel_opens_on_a_bad_direct_answer_if_the_step_has_one(recorded):
+    records, objective = recorded
+    assert replay_explorer(records, objective).values["kind"] == BAD_DIRECT
+    for record in records:
+        texts = [record.texts[place] for place in record.rows.tolist()]
+        bad = [float(A) < 0 and not is_worked(text) for A, text in zip(record.advantages, texts, strict=True)]
+        assert bad[most_moved(record, BAD_DIRECT)] == any(bad)
 
 
 def test_on_the_first_step_no_exponent_changes_anything(recorded):
