@@ -153,7 +153,7 @@ def replay_caption(view: ReplayView) -> str:
     return (
         f"{p_label(view.p)}, rollout {view.seen.rollout + 1}, step {view.seen.step + 1}: mean M of the answers with "
         f"A > 0: {above}, with A < 0: {below}; effective number of tokens 1/ΣW² on average {100 * view.heard:.1f} % of "
-        f"n; {100 * view.blocked:.1f} % of the tokens blocked by the clip."
+        f"n; {100 * view.blocked:.1f} % of the tokens blocked by the clip. The answer shown has M = {view.mean:.4f}."
     )
 
 
