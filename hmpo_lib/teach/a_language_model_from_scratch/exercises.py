@@ -1,132 +1,121 @@
-"""Exercises of notebook 06: the loss of the next token, and causal attention."""
+"""Exercises of notebook 06: where the parameters are, a sampler's temperature, and what no model can know."""
 
 # Without types, as the reader sees them in the stubs:
 # mypy: allow-untyped-defs
+
+import math
 
 import torch
 
 from hmpo_lib.teach.checks import exercise
 
 
-def surprise(logits, ids):
-    """Nats for each id, by the logits at its own place."""
-    return -logits.log_softmax(dim=-1).gather(-1, ids[..., None])[..., 0]
-
-
-def mean_of_means(logits, ids, mask):
-    """Every text counts the same, whatever its length."""
-    nats, real = surprise(logits[:, :-1], ids[:, 1:]), mask[:, 1:]
-    return ((nats * real).sum(dim=1) / real.sum(dim=1)).mean()
-
-
-def attended(q, k, v, scale=None, hide=None, dim=-1):
-    """Attention with another scale, triangle or direction of the softmax; most mistakes are one of these."""
-    scores = q @ k.T / (k.shape[-1] ** 0.5 if scale is None else scale)
-    later = torch.ones(len(q), len(q), dtype=torch.bool).triu(1) if hide is None else hide(len(q))
-    return scores.masked_fill(later, -torch.inf).softmax(dim=dim).nan_to_num() @ v
-
-
-def masked_too_late(q, k, v):
-    """The weights of later tokens set to 0 after the softmax, so that the rest no longer sums to 1."""
-    return (q @ k.T / k.shape[-1] ** 0.5).softmax(dim=-1).tril() @ v
-
-
-def masked_by_zero(q, k, v):
-    """Scores of 0 instead of −∞ for later tokens."""
-    return (q @ k.T / k.shape[-1] ** 0.5).tril().softmax(dim=-1) @ v
-
-
-def nothing_hidden(size):
-    """A mask that hides no token."""
-    return torch.zeros(size, size, dtype=torch.bool)
-
-
-def earlier_hidden(size):
-    """The wrong triangle."""
-    return torch.ones(size, size, dtype=torch.bool).tril(-1)
-
-
-def random(*shape, seed):
-    """Normally distributed numbers in the precision of the notebook's tiny tensors."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-LOGITS = 2 * random(2, 4, 5, seed=1)
-IDS = torch.tensor([[1, 3, 4, 2], [1, 2, 0, 0]])
-MASK = torch.tensor([[True, True, True, True], [True, True, False, False]])
+def count(vocabulary, width, hidden, layers, *, embeddings=1, attention=4, mlp=3, norms=2, last=1):
+    """Parameters with other numbers of matrices and norms; most mistakes are one of these."""
+    block = attention * width**2 + mlp * width * hidden + norms * width
+    return embeddings * vocabulary * width + layers * block + last * width
 
 
 @exercise(
-    probes=[(LOGITS, IDS, MASK), (LOGITS[:1], IDS[:1], MASK[:1]), (LOGITS[1:], IDS[1:], MASK[1:])],
+    probes=[(20, 128, 384, 2), (20, 128, 384, 1), (32_000, 2048, 5632, 22)],
     mistakes={
-        "That compares each token with the scores at its own place. The scores at t are for the token at t + 1.": (
-            lambda logits, ids, mask: surprise(logits, ids)[mask].mean()
+        "The head is no matrix of its own: it is the embedding once more, so count it once.": (
+            lambda *sizes: count(*sizes, embeddings=2)
         ),
-        "The shift goes the wrong way: the scores at t are for the token at t + 1, not for the one at t − 1.": (
-            lambda logits, ids, mask: surprise(logits[:, 1:], ids[:, :-1])[mask[:, 1:]].mean()
+        "The norm before the head is missing: one more weight for each of the `width` numbers.": (
+            lambda *sizes: count(*sizes, last=0)
         ),
-        "The padding is counted: leave out the places where the token that is predicted is not real.": (
-            lambda logits, ids, mask: surprise(logits[:, :-1], ids[:, 1:]).mean()
+        "Each block has two norms, one before attention and one before the MLP.": lambda *sizes: count(*sizes, norms=1),
+        "The norms are missing: two in each block, one before the head, `width` weights each.": (
+            lambda *sizes: count(*sizes, norms=0, last=0)
         ),
-        "That is the sum. Divide by the number of predicted tokens that are real.": (
-            lambda logits, ids, mask: surprise(logits[:, :-1], ids[:, 1:])[mask[:, 1:]].sum()
+        "The MLP has three matrices: gate, up and down.": lambda *sizes: count(*sizes, mlp=2),
+        "Attention has four matrices: q, k, v and o.": lambda *sizes: count(*sizes, attention=3),
+        "That is one block. There are `layers` of them.": (
+            lambda vocabulary, width, hidden, layers: count(vocabulary, width, hidden, 1)
         ),
-        "The padding is set to 0 but still counted: divide by the number of predicted tokens that are real.": (
-            lambda logits, ids, mask: (surprise(logits[:, :-1], ids[:, 1:]) * mask[:, 1:]).mean()
-        ),
-        "That is a mean of the texts' means. Take one mean over all predicted tokens.": mean_of_means,
-        "The sign is turned round: a loss is minus the log-probability.": (
-            lambda logits, ids, mask: -surprise(logits[:, :-1], ids[:, 1:])[mask[:, 1:]].mean()
-        ),
-        "Those are the scores themselves. Make log-probabilities of them first, with `log_softmax`.": (
-            lambda logits, ids, mask: -logits[:, :-1].gather(-1, ids[:, 1:, None])[..., 0][mask[:, 1:]].mean()
-        ),
-        "The mask is that of the tokens that predict. Take that of the tokens that are predicted.": (
-            lambda logits, ids, mask: surprise(logits[:, :-1], ids[:, 1:])[mask[:, :-1]].mean()
+        "The embedding is missing: `width` numbers for each token.": lambda *sizes: count(*sizes, embeddings=0),
+        "The heads do not multiply anything: together their q's are one matrix, `width` by `width`.": (
+            lambda *sizes: count(*sizes, attention=16)
         ),
     },
-    insight="This one number is all that the training sees.",
+    insight="Ours has 429,184, more than two thirds of it in the MLPs. In large models the share is much the same.",
 )
-def next_token_loss(logits, ids, mask):
-    """How surprised is a model by each next token, on average, in nats?
+def parameters(vocabulary, width, hidden, layers):
+    """How many numbers does a `Model` learn?
 
-    `logits` are its scores, [batch, time, vocabulary]: those at place t are for the token at t + 1. `ids` are the
-    tokens, [batch, time]. `mask` is True where a token is real, False where it is padding.
+    `vocabulary` tokens, vectors of `width` numbers, `hidden` numbers inside each MLP, `layers` blocks.
     """
-    logprobs = logits[:, :-1].log_softmax(dim=-1).gather(-1, ids[:, 1:, None])[..., 0]
-    return -logprobs[mask[:, 1:]].mean()
+    block = 4 * width**2 + 3 * width * hidden + 2 * width
+    return vocabulary * width + layers * block + width
 
 
-Q, K, V = 2 * random(3, 4, 3, seed=2)
+LOGITS = torch.tensor([[2.0, 0.5, -1.0, 0.0], [0.1, 0.2, 0.3, -2.0]], dtype=torch.float64)
 
 
 @exercise(
-    probes=[(Q, K, V), (K, Q, V), (Q[:2], K[:2], V[:2])],
+    probes=[(LOGITS, 1.0), (LOGITS, 0.5), (LOGITS, 3.0), (LOGITS[0], 0.1)],
     mistakes={
-        "A token looks at later ones. Put their scores to minus infinity before the softmax.": (
-            lambda q, k, v: attended(q, k, v, hide=nothing_hidden)
+        "The other way round: a *low* temperature sharpens, so divide by it.": (
+            lambda logits, temperature: (logits * temperature).softmax(dim=-1)
         ),
-        "The wrong triangle is hidden: each token now sees itself and the later ones.": (
-            lambda q, k, v: attended(q, k, v, hide=earlier_hidden)
+        "The probabilities no longer sum to 1: divide the logits, before the softmax.": (
+            lambda logits, temperature: logits.softmax(dim=-1) / temperature
         ),
-        "The scores are not divided by the root of the size.": lambda q, k, v: attended(q, k, v, scale=1.0),
-        "The scores are divided by the size. Take its root.": lambda q, k, v: attended(q, k, v, scale=k.shape[-1]),
-        "The softmax runs over the queries. Each query's own weights sum to 1, so let it run over the keys.": (
-            lambda q, k, v: attended(q, k, v, dim=0)
+        "Those powers of the probabilities are right up to a factor: they no longer sum to 1.": (
+            lambda logits, temperature: logits.softmax(dim=-1) ** (1 / temperature)
         ),
-        "Hidden after the softmax, so that the weights no longer sum to 1. Hide the scores before it.": masked_too_late,
-        "A score of 0 is not hidden: its weight is exp(0) over the sum. Minus infinity has the weight 0.": (
-            masked_by_zero
+        "Those are log-probabilities.": lambda logits, temperature: (logits / temperature).log_softmax(dim=-1),
+        "The temperature has no effect.": lambda logits, temperature: logits.softmax(dim=-1),
+        "Those are the scores. A softmax over the last dimension makes probabilities of them.": (
+            lambda logits, temperature: logits / temperature
+        ),
+        "The softmax runs over the rows. Each row is a distribution over tokens: take the last dimension.": (
+            lambda logits, temperature: (logits / temperature).softmax(dim=0)
         ),
     },
-    insight="No output depends on a later token: so one pass trains the model on every place of the text at once.",
+    insight="At 1 the model speaks as it was trained; near 0 it says the likeliest token alone; far above 1, anything.",
 )
-def causal_attention(q, k, v):
-    """One head of attention, in which no token sees a later one.
+def at_temperature(logits, temperature):
+    """The probabilities from which a sampler draws at a temperature above 0.
 
-    `q`, `k` and `v` hold a query, a key and a value for each token, [time, size]. The scores are q · k over the root of
-    the size; a softmax over the keys makes weights of them; the output is the weighted sum of the values, [time, size].
+    `logits` are a model's scores, [..., tokens]. A temperature of 1 changes nothing; a low one makes
+    the likeliest tokens likelier still.
     """
-    scores = q @ k.T / q.shape[-1] ** 0.5
-    later = torch.ones(len(q), len(q), dtype=torch.bool).triu(1)
-    return scores.masked_fill(later, -torch.inf).softmax(dim=-1) @ v
+    return (logits / temperature).softmax(dim=-1)
+
+
+@exercise(
+    probes=[(3, False), (3, True), (5, False), (4, True)],
+    mistakes={
+        "How many numbers there are is unknown too: 3, 4 or 5, log 3 nats.": (
+            lambda n, worked: n * math.log(20) - math.log(0.4 if worked else 0.6)
+        ),
+        "Whether the work is shown is a surprise too: −log 0.4, or −log 0.6.": (
+            lambda n, worked: math.log(3) + n * math.log(20)
+        ),
+        "The two shares are exchanged: work is shown in four of ten texts.": (
+            lambda n, worked: math.log(3) + n * math.log(20) - math.log(0.6 if worked else 0.4)
+        ),
+        "Each of the n numbers is a surprise of log 20.": (
+            lambda n, worked: math.log(3) + math.log(20) - math.log(0.4 if worked else 0.6)
+        ),
+        "A surprise is *minus* the logarithm of a probability: −log 0.4 is above 0.": (
+            lambda n, worked: math.log(3) + n * math.log(20) + math.log(0.4 if worked else 0.6)
+        ),
+        "Those are bits. Nats are natural logarithms.": (
+            lambda n, worked: math.log2(3) + n * math.log2(20) - math.log2(0.4 if worked else 0.6)
+        ),
+        "That is the probability of the text. Its surprise is minus the logarithm.": (
+            lambda n, worked: 20**-n * (0.4 if worked else 0.6) / 3
+        ),
+    },
+    insight="Between 10.6 and 17 nats a text, and no training takes them away: the loss has a floor.",
+)
+def unavoidable(n, worked):
+    """The surprise, in nats, that is left for a model that knows how the texts are made and never errs in a sum.
+
+    `n` is how many numbers the text adds, `worked` whether it shows the work. What comes by chance: 3, 4 or 5
+    numbers, equally likely; each of 0 to 19 equally likely; work in four of ten texts. All else follows.
+    """
+    return math.log(3) + n * math.log(20) - math.log(0.4 if worked else 0.6)

@@ -1,21 +1,35 @@
 """The plots of notebook 06's training figures. Each function draws the axes and gives the function that moves them."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import STEPS, STEPS_PER_RECORD
-from hmpo_lib.teach.a_language_model_from_scratch.race_recording import OPTIMIZERS, RATES, RaceTraces
-from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, ORANGE, VERMILLION, Canvas, label_ticks, tidy_axes
+from torch import Tensor
 
-Move = Callable[[Any], None]
+from hmpo_lib.evaluation import student_interval
+from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import (
+    STEPS,
+    STEPS_PER_RECORD,
+    held_out_batch,
+    least_loss,
+)
+from hmpo_lib.teach.a_language_model_from_scratch.race_recording import OPTIMIZERS, RATES, RaceTraces
+from hmpo_lib.teach.plotting import GREY, SKY_BLUE, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.shared.optimizer_styles import OPTIMIZER_STYLES, OptimizerStyle
+
+Curves = Sequence[Sequence[float]]
+Point = tuple[float, float]
 
 LONG = "AdamW, twice the steps"
 OWN = "your run"
-STYLES = {"Muon": (BLUE, "-", "o"), "AdamW": (VERMILLION, "--", "s"), LONG: (ORANGE, "-.", "D"), OWN: (BLACK, "-", "o")}
+STYLES = OPTIMIZER_STYLES | {
+    LONG: OptimizerStyle(OPTIMIZER_STYLES["AdamW"].colour, ":", "D"),
+    OWN: OptimizerStyle(SKY_BLUE, "-", "o"),
+}
 
-LOSS_LIMITS = (0.55, 2.75)
-FINAL_LIMITS = (0.55, 1.65)
-SHORT_NAMES = {"Muon": f"Muon\n{STEPS} steps", "AdamW": f"AdamW\n{STEPS} steps", LONG: f"AdamW\n{2 * STEPS} steps"}
+LOSS_LIMITS = (0.5, 2.5)
+FINAL_LIMITS = (0.88, 1.5)
+LEAST_APART = 0.06  # of an axis' height, between the names at the ends of lines
 
 
 def steps_of(losses: Sequence[float]) -> list[int]:
@@ -23,71 +37,106 @@ def steps_of(losses: Sequence[float]) -> list[int]:
     return [STEPS_PER_RECORD * (k + 1) for k in range(len(losses))]
 
 
-def draw_loss_curves(canvas: Canvas, axes: Any, styles: Sequence[str], *, last: int, least: float) -> Move:
-    """A line for each of the styles, which the view's `curves` fill, over a line for the least loss possible."""
-    tidy_axes(axes, title="Held-out loss, nats per token", xlabel="optimizer steps", xlim=(0, last), ylim=LOSS_LIMITS)
-    axes.axhline(least, color=GREY, linewidth=1, linestyle=":")
-    axes.text(last, least + 0.02, "no error in any sum", ha="right", fontsize=9, color=GREY)
-    lines = []
-    for k, style in enumerate(styles):
-        colour, dashes, _ = STYLES[style]
-        label = style if style not in styles[:k] else None
-        look = {"color": colour, "linestyle": dashes, "linewidth": 2.4 if style == OWN else 1.6, "label": label}
-        lines.append(canvas.animate(axes.plot([], [], **look)[0]))
-    axes.legend(loc="upper right", fontsize=9, frameon=False, borderaxespad=0.1)
+def apart(heights: Sequence[float], least: float) -> list[float]:
+    """The heights moved so that no two are nearer than ``least``, in the same order.
 
-    def move(view: Any) -> None:
-        for line, losses in zip(lines, view.curves, strict=True):
-            line.set_data(steps_of(losses), losses)
-
-    return move
+    >>> apart([1.0, 0.5, 0.9], 0.25)
+    [1.15, 0.5, 0.9]
+    """
+    moved = list(heights)
+    order = sorted(range(len(heights)), key=lambda k: heights[k])
+    for below, above in itertools.pairwise(order):
+        moved[above] = max(moved[above], round(moved[below] + least, 6))
+    return moved
 
 
-def draw_tuning(canvas: Canvas, axes: Any, traces: RaceTraces) -> Move:
-    """The loss at the end for each learning rate of both optimizers: a mark a seed, a line through their means."""
-    tidy_axes(axes, title=f"Loss after {STEPS} steps", xlabel="learning rate", ylim=FINAL_LIMITS)
-    rates = [rate for name in OPTIMIZERS for rate in RATES[name]]
-    axes.set(xscale="log", xlim=(min(rates) / 1.5, max(rates) * 1.5))
-    label_ticks(axes, [0.001, 0.003, 0.01, 0.03, 0.1], axis="x")
-    rings = []
-    for name, runs in zip(OPTIMIZERS, traces.tuning[..., -1], strict=True):
-        colour, dashes, marker = STYLES[name]
-        look = {"color": colour, "linestyle": dashes, "linewidth": 1.6}
-        axes.plot(
-            RATES[name], runs.mean(dim=-1).tolist(), label=f"{name}, best at {traces.chosen[name].rate:g}", **look
-        )
-        for seed in runs.T.tolist():
-            axes.plot(RATES[name], seed, marker, color=colour, markersize=4.5)
-        ring = {"color": "none", "markeredgecolor": colour, "markersize": 15, "markeredgewidth": 2.2}
-        rings.append(canvas.animate(axes.plot([], [], "o", **ring)[0]))
-    axes.legend(loc="upper right", fontsize=9, frameon=False, borderaxespad=0.1)
-
-    def move(view: Any) -> None:
-        for ring, rate, loss in zip(rings, view.rates, view.finals, strict=True):
-            ring.set_data([rate], [loss])
-
-    return move
-
-
-def draw_finals(canvas: Canvas, axes: Any, finals: dict[str, tuple[list[float], tuple[float, float, float]]]) -> Move:
-    """The loss at the end of every recorded run, beside mean and interval; the view's `ends` stand out.
+def draw_curves(
+    canvas: Canvas,
+    axes: Any,
+    names: Sequence[str],
+    *,
+    title: str,
+    last: int,
+    floor: tuple[float, str],
+    limits: Point = LOSS_LIMITS,
+) -> Callable[[Curves], None]:
+    """A line for each name, with the name once at its end, over a dotted line.
 
     Args:
         canvas, axes: where.
-        finals: by style, the runs, and their mean with the interval's two ends.
+        names: a style for each of the curves to come.
+        title: of the axes.
+        last: the last step.
+        floor: where the dotted line is, and what it means.
+        limits: of the values.
     """
-    tidy_axes(axes, title="Loss at the end, 5 seeds", ylim=FINAL_LIMITS)
-    axes.set_xlim(-0.5, len(finals) - 0.5)
-    label_ticks(axes, range(len(finals)), [SHORT_NAMES[style] for style in finals], axis="x")
-    for k, (style, (runs, (mean, low, high))) in enumerate(finals.items()):
-        colour, _, marker = STYLES[style]
-        axes.plot([k - 0.12] * len(runs), runs, marker, color=colour, markersize=4.5)
-        axes.errorbar([k + 0.12], [mean], [[mean - low], [high - mean]], color=colour, fmt=marker, capsize=4)
-    ring = {"color": "none", "markeredgecolor": BLACK, "markersize": 12, "markeredgewidth": 1.8}
-    rings = [canvas.animate(axes.plot([], [], "o", **ring)[0]) for _ in finals]
+    tidy_axes(axes, title=title, xlabel="optimizer steps", xlim=(0, 1.36 * last), ylim=limits)
+    label_ticks(axes, range(0, last + 1, last // 4), axis="x")
+    axes.plot([0, last], [floor[0]] * 2, color=GREY, linewidth=1, linestyle=":")
+    lines = []
+    for name in names:
+        style, width = STYLES[name], 2.4 if name == OWN else 1.6
+        look = {"color": style.colour, "linestyle": style.linestyle, "linewidth": width}
+        lines.append(canvas.animate(axes.plot([], [], **look)[0]))
+    firsts = [k for k, name in enumerate(names) if name not in names[:k]]
+    ends = {k: canvas.animate(axes.text(0, 0, names[k].replace(", ", ",\n"), va="center", fontsize=9)) for k in firsts}
+    meaning = canvas.animate(axes.text(0, 0, floor[1], va="center", fontsize=9, color=GREY))
 
-    def move(view: Any) -> None:
-        for k, (mark, end) in enumerate(zip(rings, view.ends, strict=True)):
-            mark.set_data(*(([k - 0.12], [end]) if end is not None else ([], [])))
+    def move(curves: Curves) -> None:
+        for line, values in zip(lines, curves, strict=True):
+            line.set_data(steps_of(values), values)
+        shown = [k for k in ends if curves[k]]
+        ends_of_lines = [(steps_of(curves[k])[-1], curves[k][-1]) for k in shown] + [(last, floor[0])]
+        heights = apart([height for _, height in ends_of_lines], LEAST_APART * (limits[1] - limits[0]))
+        names_shown = [ends[k] for k in shown] + [meaning]
+        for text, (step, _), height in zip(names_shown, ends_of_lines, heights, strict=True):
+            text.set_position((step + 0.02 * last, height))
+
+    return move
+
+
+def draw_losses(canvas: Canvas, axes: Any, names: Sequence[str], *, last: int) -> Callable[[Curves], None]:
+    """Held-out losses over the least loss possible."""
+    floor = (least_loss(held_out_batch()), "no error")
+    return draw_curves(canvas, axes, names, title="Held-out loss, nats per token", last=last, floor=floor)
+
+
+def draw_tuning(canvas: Canvas, axes: Any, traces: RaceTraces) -> Callable[[Sequence[Point]], None]:
+    """The loss at the end for each learning rate of both optimizers: a mark a seed, a line through their means."""
+    tidy_axes(axes, title="Muon's best rate ends lower", xlabel="learning rate", ylim=FINAL_LIMITS)
+    axes.set(xscale="log", xlim=(0.0007, 0.12))
+    label_ticks(axes, [0.001, 0.003, 0.01, 0.03, 0.1], axis="x")
+    for name, runs in zip(OPTIMIZERS, traces.tuning[..., -1], strict=True):
+        style, means = OPTIMIZER_STYLES[name], runs.mean(dim=-1).tolist()
+        axes.plot(RATES[name], means, color=style.colour, linestyle=style.linestyle, linewidth=1.6)
+        for seed in runs.T.tolist():
+            axes.plot(RATES[name], seed, style.marker, color=style.colour, markersize=4.5)
+        at = RATES[name][-1], runs[-1].max().item()
+        axes.annotate(name, at, (0, 7), textcoords="offset points", ha="center", fontsize=9)
+    return _rings(canvas, axes, len(OPTIMIZERS))
+
+
+def draw_finals(canvas: Canvas, axes: Any, finals: Mapping[str, Tensor]) -> Callable[[Sequence[Point]], None]:
+    """The loss at the end of every recorded run ``[seeds]``, by style, beside its mean with the 95 % interval."""
+    tidy_axes(axes, title="After the last step, 5 seeds", xlim=(-0.5, len(finals) - 0.5), ylim=FINAL_LIMITS)
+    names = [f"{name.partition(',')[0]}\n{STEPS * (2 if name == LONG else 1)} steps" for name in finals]
+    label_ticks(axes, range(len(finals)), names, axis="x")
+    for k, (name, losses) in enumerate(finals.items()):
+        style, (mean, low, high) = STYLES[name], student_interval(losses)
+        axes.plot([k - 0.12] * len(losses), losses.tolist(), style.marker, color=style.colour, markersize=4.5)
+        axes.errorbar(
+            [k + 0.12], [mean], [[mean - low], [high - mean]], color=style.colour, fmt=style.marker, capsize=4
+        )
+    return _rings(canvas, axes, len(finals))
+
+
+def _rings(canvas: Canvas, axes: Any, most: int) -> Callable[[Sequence[Point]], None]:
+    """Rings around the points that a view marks."""
+    look = {"color": "none", "markeredgecolor": SKY_BLUE, "markersize": 14, "markeredgewidth": 2.4}
+    rings = [canvas.animate(axes.plot([], [], "o", **look)[0]) for _ in range(most)]
+
+    def move(points: Sequence[Point]) -> None:
+        for k, ring in enumerate(rings):
+            ring.set_data(*([[value] for value in points[k]] if k < len(points) else ([], [])))
 
     return move

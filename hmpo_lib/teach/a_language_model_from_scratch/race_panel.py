@@ -1,32 +1,23 @@
-"""Notebook 06's training figures: the tuning of both optimizers, the race that was recorded, and one of your own."""
+"""Notebook 06's training figures: the race that was recorded, the tuning before it, and a run of your own."""
 
-import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import ipywidgets as widgets
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hmpo_lib.evaluation import student_interval
 from hmpo_lib.teach.a_language_model_from_scratch.race_drawings import (
     LONG,
     OWN,
+    Curves,
+    Point,
     draw_finals,
-    draw_loss_curves,
+    draw_losses,
     draw_tuning,
     steps_of,
 )
-from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import (
-    RECORDS,
-    STEPS,
-    RaceRecord,
-    Setting,
-    held_out_batch,
-    least_loss,
-    race,
-)
+from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import RECORDS, STEPS, RaceRecord, Setting, race
 from hmpo_lib.teach.a_language_model_from_scratch.race_recording import (
     OPTIMIZERS,
     RATES,
@@ -38,97 +29,21 @@ from hmpo_lib.teach.live import LiveRun
 from hmpo_lib.teach.panels import FIGURE_SPACE, Panel, slider
 from hmpo_lib.teach.plotting import Canvas
 
-Curves = tuple[tuple[float, ...], ...]
-
-LEFT, RIGHT = (0.065, 0.14, 0.5, 0.76), (0.645, 0.14, 0.34, 0.76)  # the two axes, as parts of the canvas
+ALT = "Held-out loss over the optimizer steps, and the losses at the end of all recorded runs."
 
 
-# --- tuning ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TuningView:
-    """A learning rate for each optimizer; held-out losses of the tuning seeds.
+class RaceView(NamedTuple):
+    """What one position of the controls shows.
 
     Attributes:
-        rates: of Muon and of AdamW.
-        curves: Muon's seeds, then AdamW's.
-        finals: mean over the seeds after the last step.
-    """
-
-    rates: tuple[float, float]
-    curves: Curves
-    finals: tuple[float, float]
-
-
-def view_tuning(traces: RaceTraces, muon: float, adamw: float) -> TuningView:
-    """The tuning runs with these learning rates."""
-    runs = [
-        traces.tuning[k, RATES[name].index(rate)]
-        for k, (name, rate) in enumerate(zip(OPTIMIZERS, (muon, adamw), strict=True))
-    ]
-    curves = tuple(tuple(seed) for seeds in runs for seed in seeds.tolist())
-    return TuningView((muon, adamw), curves, (runs[0][:, -1].mean().item(), runs[1][:, -1].mean().item()))
-
-
-def tuning_caption(view: TuningView) -> str:
-    """The losses at the end with these rates."""
-    return (
-        f"Seeds {TUNING_SEEDS[0]} and {TUNING_SEEDS[1]}, {STEPS} steps: Muon at {view.rates[0]:g} ends at a held-out "
-        f"loss of {view.finals[0]:.3f}, AdamW at {view.rates[1]:g} at {view.finals[1]:.3f} nats per token."
-    )
-
-
-def tuning_alt(traces: RaceTraces, view: TuningView) -> str:
-    """The two plots in words."""
-    grids = [
-        f"{name} " + ", ".join(f"{rate:g}: {loss:.2f}" for rate, loss in zip(RATES[name], means.tolist(), strict=True))
-        for name, means in zip(OPTIMIZERS, traces.tuning[..., -1].mean(dim=-1), strict=True)
-    ]
-    return (
-        f"Held-out loss over the steps, two seeds each for Muon at {view.rates[0]:g} and AdamW at {view.rates[1]:g}, "
-        f"and the loss at the end by learning rate: {'; '.join(grids)}."
-    )
-
-
-def tuning_explorer(traces: RaceTraces) -> Panel[TuningView]:
-    """A slider for the learning rate of each optimizer; every tuning run."""
-    canvas = Canvas(760, 360)
-    styles = [name for name in OPTIMIZERS for _ in TUNING_SEEDS]
-    moves = [
-        draw_loss_curves(canvas, canvas.figure.add_axes(LEFT), styles, last=STEPS, least=least_loss(held_out_batch())),
-        draw_tuning(canvas, canvas.figure.add_axes(RIGHT), traces),
-    ]
-
-    def draw(view: TuningView) -> None:
-        for move in moves:
-            move(view)
-
-    def rate_slider(name: str, place: int) -> Any:
-        options = [(f"{rate:g}".center(7, FIGURE_SPACE), rate) for rate in RATES[name]]
-        return slider(widgets.SelectionSlider, f"{name}, learning rate", options=options, value=RATES[name][place])
-
-    controls = {"muon": rate_slider("Muon", 0), "adamw": rate_slider("AdamW", 0)}
-    compute = functools.partial(view_tuning, traces)
-    alt = functools.partial(tuning_alt, traces)
-    return Panel(controls, compute, canvas, draw=draw, caption=tuning_caption, alt=alt)
-
-
-# --- the recorded race -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RaceView:
-    """One seed: held-out losses.
-
-    Attributes:
-        curves: Muon, AdamW, AdamW for twice the steps; or what `race_live` shows.
-        ends: the last values of those three; None where none is to be marked.
+        curves: held-out losses after each ten steps, of each line of the left plot.
+        marked: the points of the right plot that stand out.
+        caption: their numbers in words.
     """
 
     curves: Curves
-    ends: tuple[float | None, ...]
-    seed: int
+    marked: Sequence[Point]
+    caption: str
 
 
 def final_losses(traces: RaceTraces) -> dict[str, Tensor]:
@@ -146,57 +61,72 @@ def steps_needed(losses: Sequence[float], goal: float) -> int | None:
     return next((step for step, loss in zip(steps_of(losses), losses, strict=True) if loss <= goal), None)
 
 
+def _picture(names: Sequence[str], *, last: int, side: Callable[..., Any]) -> tuple[Canvas, Callable[[RaceView], None]]:
+    """Loss curves on the left, and what ``side`` draws on the right."""
+    canvas = Canvas(760, 340)
+    axes = canvas.mosaic([["curves", "ends"]], width_ratios=(1.6, 1))
+    move_curves, mark = draw_losses(canvas, axes["curves"], names, last=last), side(canvas, axes["ends"])
+
+    def draw(view: RaceView) -> None:
+        move_curves(view.curves)
+        mark(view.marked)
+
+    return canvas, draw
+
+
+def _panel(controls: dict[str, Any], compute: Callable[..., RaceView], picture: Any) -> Panel[RaceView]:
+    canvas, draw = picture
+    return Panel(controls, compute, canvas, draw=draw, caption=lambda view: view.caption, alt=ALT)
+
+
 def view_race(traces: RaceTraces, seed: int) -> RaceView:
-    """The three recorded runs of a seed."""
+    """The three recorded runs of a seed, where they end, and when one reaches the other."""
     place = SEEDS.index(seed)
     muon, adamw = traces.held_out_losses[:, place].tolist()
-    curves = (tuple(muon), tuple(adamw), tuple(traces.long_held_out_losses[place].tolist()))
-    return RaceView(curves, tuple(curve[-1] for curve in curves), seed)
-
-
-def race_caption(view: RaceView) -> str:
-    """Where the three runs end, and when one reaches the other."""
-    muon, adamw, long = view.curves
+    long = traces.long_held_out_losses[place].tolist()
     passed, reached = steps_needed(muon, adamw[-1]), steps_needed(long, muon[-1])
     outcome = f"reaches Muon's final loss after {reached} steps" if reached else "never reaches Muon's final loss"
-    return (
-        f"Seed {view.seed}: after {STEPS} steps Muon is at {muon[-1]:.3f} and AdamW at {adamw[-1]:.3f}, which Muon "
+    caption = (
+        f"Seed {seed}: after {STEPS} steps Muon is at {muon[-1]:.3f} and AdamW at {adamw[-1]:.3f}, which Muon "
         f"reached after {passed} steps. With {2 * STEPS} steps AdamW ends at {long[-1]:.3f} and {outcome}."
     )
-
-
-def race_alt(traces: RaceTraces, view: RaceView) -> str:
-    """The two plots in words."""
-    ends = ", ".join(f"{style} {losses.mean():.2f}" for style, losses in final_losses(traces).items())
-    return (
-        f"Held-out loss over the steps for Muon, AdamW and AdamW with twice the steps, seed {view.seed}, and the "
-        f"losses at the end of all five seeds with intervals; means: {ends}. {race_caption(view)}"
-    )
-
-
-def _finals_for_plot(traces: RaceTraces) -> dict[str, tuple[list[float], tuple[float, float, float]]]:
-    return {style: (losses.tolist(), student_interval(losses)) for style, losses in final_losses(traces).items()}
+    curves = (muon, adamw, long)
+    return RaceView(curves, [(k - 0.12, curve[-1]) for k, curve in enumerate(curves)], caption)
 
 
 def race_explorer(traces: RaceTraces) -> Panel[RaceView]:
     """A slider for the seed; the runs of both optimizers at their best."""
-    canvas = Canvas(760, 360)
-    styles, least = ["Muon", "AdamW", LONG], least_loss(held_out_batch())
-    moves = [
-        draw_loss_curves(canvas, canvas.figure.add_axes(LEFT), styles, last=2 * STEPS, least=least),
-        draw_finals(canvas, canvas.figure.add_axes(RIGHT), _finals_for_plot(traces)),
-    ]
-
-    def draw(view: RaceView) -> None:
-        for move in moves:
-            move(view)
-
+    finals = final_losses(traces)
+    picture = _picture(list(finals), last=2 * STEPS, side=lambda canvas, axes: draw_finals(canvas, axes, finals))
     controls = {"seed": slider(widgets.SelectionSlider, "seed", options=SEEDS, value=0)}
-    compute, alt = functools.partial(view_race, traces), functools.partial(race_alt, traces)
-    return Panel(controls, compute, canvas, draw=draw, caption=race_caption, alt=alt)
+    return _panel(controls, lambda seed: view_race(traces, seed), picture)
 
 
-# --- a run of your own -----------------------------------------------------------------------------------------------
+def view_tuning(traces: RaceTraces, muon: float, adamw: float) -> RaceView:
+    """The tuning runs with these learning rates."""
+    rates = dict(zip(OPTIMIZERS, (muon, adamw), strict=True))
+    runs = [traces.tuning[k, RATES[name].index(rate)] for k, (name, rate) in enumerate(rates.items())]
+    ends = [seeds[:, -1].mean().item() for seeds in runs]
+    shown = [f"{name} at {rate:g} ends at {end:.3f}" for (name, rate), end in zip(rates.items(), ends, strict=True)]
+    caption = (
+        f"Seeds {TUNING_SEEDS[0]} and {TUNING_SEEDS[1]}, {STEPS} steps, held-out loss in nats per token, mean of both: "
+        f"{shown[0]}, {shown[1]}."
+    )
+    marked = list(zip(rates.values(), ends, strict=True))
+    return RaceView([curve for seeds in runs for curve in seeds.tolist()], marked, caption)
+
+
+def tuning_explorer(traces: RaceTraces, *, muon: float = 0.005, adamw: float = 0.002) -> Panel[RaceView]:
+    """A slider for the learning rate of each optimizer; every tuning run. The first rates are where they start."""
+
+    def rate_slider(name: str, rate: float) -> Any:
+        options = [(f"{rate:g}".center(7, FIGURE_SPACE), rate) for rate in RATES[name]]
+        return slider(widgets.SelectionSlider, f"{name}, learning rate", options=options, value=rate)
+
+    names = [name for name in OPTIMIZERS for _ in TUNING_SEEDS]
+    picture = _picture(names, last=STEPS, side=lambda canvas, axes: draw_tuning(canvas, axes, traces))
+    controls = {"muon": rate_slider("Muon", muon), "adamw": rate_slider("AdamW", adamw)}
+    return _panel(controls, lambda muon, adamw: view_tuning(traces, muon, adamw), picture)
 
 
 def race_live(
@@ -206,34 +136,26 @@ def race_live(
 
     The cell's last line is ``records = await race_live(traces, setting, seed=5).run()``.
     """
-    canvas = Canvas(760, 360)
-    styles = [name for name in OPTIMIZERS for _ in SEEDS] + [OWN]
-    recorded = tuple(tuple(run) for runs in traces.held_out_losses.tolist() for run in runs)
-    place = OPTIMIZERS.index(setting.optimizer)
-    moves = [
-        draw_loss_curves(canvas, canvas.figure.add_axes(LEFT), styles, last=STEPS, least=least_loss(held_out_batch())),
-        draw_finals(canvas, canvas.figure.add_axes(RIGHT), _finals_for_plot(traces)),
-    ]
+    recorded = [run for runs in traces.held_out_losses.tolist() for run in runs]
+    finals = {name: losses for name, losses in final_losses(traces).items() if name != LONG}
+    names = [name for name in OPTIMIZERS for _ in SEEDS] + [OWN]
+    canvas, draw = _picture(names, last=STEPS, side=lambda canvas, axes: draw_finals(canvas, axes, finals))
 
-    def draw(so_far: Sequence[RaceRecord]) -> None:
-        own = tuple(record.held_out_loss for record in so_far)
-        ends = tuple(own[-1] if k == place and len(own) == RECORDS else None for k in range(3))
-        for move in moves:
-            move(RaceView((*recorded, own), ends, seed))
-
-    def caption(so_far: Sequence[RaceRecord]) -> str:
+    def view(so_far: Sequence[RaceRecord]) -> RaceView:
         last = so_far[-1]
-        return (
+        whole = [(OPTIMIZERS.index(setting.optimizer) - 0.12, last.held_out_loss)] if len(so_far) == RECORDS else []
+        caption = (
             f"{setting.optimizer} at {setting.rate:g}, seed {seed}, {last.step} steps: loss {last.loss:.3f} on the "
             f"latest texts, {last.held_out_loss:.3f} on the held-out ones. The coloured lines are recorded runs."
         )
+        return RaceView([*recorded, [record.held_out_loss for record in so_far]], whole, caption)
 
     return LiveRun(
         lambda: race(setting, seed=seed, records=records, model=model),
         total=records,
         canvas=canvas,
-        draw=draw,
-        caption=caption,
-        alt=lambda so_far: f"Held-out loss over the steps, beside ten recorded runs. {caption(so_far)}",
+        draw=lambda so_far: draw(view(so_far)),
+        caption=lambda so_far: view(so_far).caption,
+        alt=lambda so_far: f"{ALT} {view(so_far).caption}",
         model=model,
     )

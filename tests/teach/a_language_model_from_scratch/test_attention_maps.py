@@ -1,74 +1,21 @@
-"""The attention maps of notebook 06, against transformers' own attention, the text itself and a switched-off head."""
-
-import copy
+"""The attention maps of notebook 06 and the places that heads are asked about, against the text itself."""
 
 import pytest
 import torch
-from torch.nn import functional as F
 
-from hmpo_lib.lm import load_base_model
+from hmpo_lib.lm import make_tokenizer
 from hmpo_lib.lm.tasks import Question, sample_questions
-from hmpo_lib.teach.a_language_model_from_scratch.attention_panel import (
-    AttentionMap,
-    attention_alt,
-    attention_caption,
-    attention_explorer,
-    attention_weights,
-    mean_weights,
-    worked_places,
-)
+from hmpo_lib.teach.a_language_model_from_scratch.attention_panel import AttentionMap, attention_explorer, characters
+from hmpo_lib.teach.a_language_model_from_scratch.block_drawing import NEXT, TOKENS, the_model
+from hmpo_lib.teach.a_language_model_from_scratch.worked_places import mean_weights, worked_places
 
-TEXTS = {"direct": "7+12+5=24<eos>", "worked": "18+3+9+14=(18+3=21,21+9=30,30+14=44)44<eos>"}
+WORKED = "18+3+9+14=(18+3=21,21+9=30,30+14=44)44"
 
 
-@pytest.fixture(scope="module")
-def base():
-    return load_base_model()
-
-
-@pytest.fixture(scope="module")
-def eager(base):
-    model = copy.deepcopy(base[0])
-    model.set_attn_implementation("eager")
-    return model
-
-
-@pytest.fixture(scope="module")
-def maps(base, eager):
-    return {name: attention_weights(eager, base[1], text) for name, text in TEXTS.items()}
-
-
-def test_weights_are_a_distribution_over_the_characters_so_far(maps):
-    for characters, weights in maps.values():
-        assert weights.shape == (2, 4, len(characters), len(characters))
-        torch.testing.assert_close(weights.sum(dim=-1), torch.ones(weights.shape[:-1]))
-        assert (weights.triu(1) == 0).all()
-
-
-def test_weights_times_values_are_what_sdpa_gives_the_rest_of_the_layer(base, eager):
-    model, tokenizer = base
-    seen = {}
-
-    def keep(module, inputs):
-        seen["mixed"] = inputs[0]
-
-    def keep_values(module, inputs, output):
-        seen["values"] = output
-
-    attention = model.model.layers[0].self_attn  # with torch's scaled_dot_product_attention
-    handles = [attention.o_proj.register_forward_pre_hook(keep), attention.v_proj.register_forward_hook(keep_values)]
-    with torch.no_grad():
-        model(**tokenizer(TEXTS["worked"], return_tensors="pt"))
-    for handle in handles:
-        handle.remove()
-    _, weights = attention_weights(eager, tokenizer, TEXTS["worked"])
-    values = seen["values"][0].unflatten(-1, (4, -1)).transpose(0, 1)
-    torch.testing.assert_close((weights[0] @ values).transpose(0, 1).flatten(1), seen["mixed"][0])
-
-
-def test_characters_are_those_of_the_text(maps):
-    characters, _ = maps["worked"]
-    assert "".join(characters) == "▷" + TEXTS["worked"].removesuffix("<eos>") + "◁"
+def test_characters_are_those_of_the_text():
+    tokenizer = make_tokenizer()
+    ids = tokenizer(WORKED + "<eos>", return_tensors="pt")["input_ids"][0]
+    assert "".join(characters(ids, tokenizer)) == f"▷{WORKED}◁"
 
 
 @pytest.mark.parametrize("question", sample_questions(20, torch.Generator().manual_seed(3)), ids=lambda q: q.prompt)
@@ -104,46 +51,27 @@ def test_mean_weights_are_means_over_all_places():
     torch.testing.assert_close(found, torch.tensor([[(0.5 + 0.3 + 0) / 3, (0 + 0 + 1) / 3]]))
 
 
-def copied_loss(model, tokenizer, questions):
-    """Nats at the copied characters."""
-    losses = []
-    for question in questions:
-        ids = tokenizer(question.prompt + question.worked_answer, return_tensors="pt")["input_ids"]
-        with torch.no_grad():
-            nats = F.cross_entropy(model(input_ids=ids).logits[0, :-1], ids[0, 1:], reduction="none")
-        losses += [nats[i].item() for i, _ in worked_places(question).copies]
-    return sum(losses) / len(losses)
-
-
-def test_head_that_looks_at_what_is_copied_is_needed_for_copying_and_a_head_that_does_not_is_not(base, eager):
-    model, tokenizer = base
-    questions = sample_questions(20, torch.Generator().manual_seed(4), held_out=True)
-    weights = [attention_weights(eager, tokenizer, q.prompt + q.worked_answer)[1] for q in questions]
-    looks = mean_weights(weights, [worked_places(q).copies for q in questions])
-    assert looks.argmax() == 5  # layer 2, head 2
-    assert looks[1, 0] < 0.2
-    without = {}
-    for head in (0, 1):
-        cut = copy.deepcopy(model)
-        with torch.no_grad():
-            cut.model.layers[1].self_attn.o_proj.weight[:, 32 * head : 32 * (head + 1)] = 0
-        without[head] = copied_loss(cut, tokenizer, questions)
-    assert without[1] > 1.0
-    assert without[0] < 0.05
-
-
 # --- the panel -------------------------------------------------------------------------------------------------------
 
 
-def test_panel_follows_its_controls(maps, sweep):
-    assert len(sweep(attention_explorer(maps))) == 8 * len(TEXTS)
+def test_panel_follows_its_controls(sweep):
+    maps = {
+        text: (tuple(text), (9 * torch.randn(2, 4, len(text), len(text))).softmax(dim=-1).tril())
+        for text in (f"▷{WORKED}◁", "▷7+12+5=24◁")
+    }
+    assert len(sweep(attention_explorer(maps))) == 8 * 2
 
 
 def test_words_name_the_strongest_looks_and_say_where_there_are_none():
     weights = torch.tensor([[1.0, 0.0, 0.0], [0.1, 0.9, 0.0], [0.2, 0.75, 0.05]])
     view = AttentionMap(("▷", "7", "+"), weights, 2, 3)
     said = "Layer 2, head 3. Strongest looks at an earlier character: “+” (character 2) at “7” (1) 0.75."
-    assert attention_caption(view) == said  # not that of 7 at itself, nor those at bos
-    assert said in attention_alt(view)
+    assert view.caption == said  # not that of 7 at itself, nor those at bos
+    assert view.alt.endswith(said)
     even = AttentionMap(("▷", "7"), torch.tensor([[1.0, 0.0], [0.5, 0.5]]), 1, 1)
-    assert attention_caption(even).endswith("none of 0.5 or more.")
+    assert even.caption.endswith("none of 0.5 or more.")
+
+
+def test_the_picture_of_the_model_predicts_each_next_token():
+    assert TOKENS[1:] == NEXT[:-1]
+    assert "data:image/png" in the_model().static_bundle()["text/html"]

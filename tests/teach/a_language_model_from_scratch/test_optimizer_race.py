@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import importlib.util
+import itertools
 import math
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hmpo_lib.evaluation import student_interval
 from hmpo_lib.lm.model import make_model, make_tokenizer
 from hmpo_lib.lm.pretrain import pretrain, pretraining_batch
 from hmpo_lib.lm.tasks import Question
-from hmpo_lib.teach.a_language_model_from_scratch.race_drawings import LONG
+from hmpo_lib.teach.a_language_model_from_scratch.race_drawings import LONG, apart
 from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import (
     BATCH,
     RECORDS,
@@ -28,12 +29,9 @@ from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import (
 )
 from hmpo_lib.teach.a_language_model_from_scratch.race_panel import (
     final_losses,
-    race_alt,
-    race_caption,
     race_explorer,
     race_live,
     steps_needed,
-    tuning_caption,
     tuning_explorer,
     view_race,
     view_tuning,
@@ -237,7 +235,8 @@ def test_tuning_panel_follows_its_controls(traces, sweep):
 def test_tuning_words_give_the_recorded_means(traces):
     view = view_tuning(traces, 0.04, 0.002)
     mean = traces.tuning[0, RATES["Muon"].index(0.04), :, -1].mean()
-    assert f"Muon at 0.04 ends at a held-out loss of {mean:.3f}, AdamW at 0.002" in tuning_caption(view)
+    assert f"Muon at 0.04 ends at {mean:.3f}, AdamW at 0.002" in view.caption
+    assert view.marked[0] == pytest.approx((0.04, mean.item()))
 
 
 def test_race_panel_follows_its_controls(traces, sweep):
@@ -246,9 +245,18 @@ def test_race_panel_follows_its_controls(traces, sweep):
 
 def test_race_words_give_the_recorded_ends(traces):
     view = view_race(traces, 2)
-    assert view.ends == tuple(final_losses(traces)[name][2].item() for name in ("Muon", "AdamW", LONG))
-    assert race_caption(view).startswith(f"Seed 2: after {STEPS} steps Muon is at {view.ends[0]:.3f}")
-    assert race_alt(traces, view).endswith(race_caption(view))
+    ends = [final_losses(traces)[name][2].item() for name in ("Muon", "AdamW", LONG)]
+    assert [end for _, end in view.marked] == ends
+    assert view.caption.startswith(f"Seed 2: after {STEPS} steps Muon is at {ends[0]:.3f}")
+
+
+def test_names_at_the_ends_of_lines_keep_apart_and_in_order():
+    heights = [1.0, 0.99, 2.0, 0.98]
+    moved = apart(heights, 0.1)
+    assert sorted(range(4), key=moved.__getitem__) == sorted(range(4), key=heights.__getitem__)
+    in_order = sorted(moved)
+    assert all(above - below >= 0.1 - 1e-9 for below, above in itertools.pairwise(in_order))
+    assert apart([0.5, 1.0], 0.1) == [0.5, 1.0]  # none is moved without need
 
 
 def test_intervals_of_the_paired_differences_are_students(traces):
