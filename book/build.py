@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,12 +42,16 @@ def code_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def stamp(notebook: nbformat.NotebookNode, modules: list[str]) -> str:
-    """What the outputs depend on: a change of prose is no change."""
-    measured = [path for path in sorted((ROOT / "data").rglob("*")) if path.is_file()]
-    files = [ROOT / "requirements.lock", *measured, *(ROOT / name for name in modules)]
-    contents = [path.read_bytes() if path.exists() else b"" for path in files]
-    return digest(*(cell.source.encode() for cell in code_of(notebook)), *contents)
+def contents() -> dict[str, str]:
+    """Everything in the repository that a notebook's outputs may depend on, by name."""
+    files = [*(ROOT / "hmpo_lib").rglob("*.py"), *(ROOT / "data").rglob("*"), ROOT / "requirements.lock"]
+    return {path.relative_to(ROOT).as_posix(): digest(path.read_bytes()) for path in files if path.is_file()}
+
+
+def stamp(notebook: nbformat.NotebookNode, now: Mapping[str, str], modules: Collection[str]) -> str:
+    """What the outputs do depend on: a change of prose is no change, nor one of a module that is not imported."""
+    used = sorted(name for name in now if name in modules or not name.endswith(".py"))
+    return digest(*(cell.source.encode() for cell in code_of(notebook)), *(f"{n} {now[n]}".encode() for n in used))
 
 
 def with_frames(path: Path) -> Path:
@@ -54,9 +59,10 @@ def with_frames(path: Path) -> Path:
     notebook = nbformat.read(path, as_version=4)
     kept = CACHE / path.stem
     record = kept / "stamp.json"
+    now = contents()  # not those at the end: a file may change while the notebook is executed
     if record.exists():
         known = json.loads(record.read_text(encoding="utf-8"))
-        if known["stamp"] == stamp(notebook, known["modules"]):
+        if known["stamp"] == stamp(notebook, now, known["modules"]):
             return kept
     began = time.monotonic()
     shutil.rmtree(kept, ignore_errors=True)
@@ -73,10 +79,10 @@ def with_frames(path: Path) -> Path:
     environment = {"HMPO_BOOK": str(kept / "frames"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     client.execute(env={"OMP_NUM_THREADS": "1", **os.environ, **environment})
     (asked,) = notebook.cells.pop().outputs
-    modules = sorted(str(Path(name).relative_to(ROOT)) for name in asked.text.split())
+    modules = sorted(Path(name).relative_to(ROOT).as_posix() for name in asked.text.split())
     kept.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, kept / "executed.ipynb")
-    record.write_text(json.dumps({"stamp": stamp(notebook, modules), "modules": modules}), encoding="utf-8")
+    record.write_text(json.dumps({"stamp": stamp(notebook, now, modules), "modules": modules}), encoding="utf-8")
     print(f"{path.stem}: executed in {time.monotonic() - began:.0f} s", flush=True)
     return kept
 

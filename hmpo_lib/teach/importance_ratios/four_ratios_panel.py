@@ -135,4 +135,11 @@ def four_ratios_explorer(
         draw=draw,
         caption=four_ratios_caption,
         alt=four_ratios_alt,
+        book={
+            "example": {
+                "one token has fallen": {},
+                "and the last one has risen": {"new": "0.95, 0.6, 0.9, 0.2, 0.9"},
+                "all have fallen alike": {"old": "0.5, 0.5, 0.5", "new": "0.4, 0.4, 0.4"},
+            }
+        },
     )

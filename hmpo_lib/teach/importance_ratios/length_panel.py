@@ -114,4 +114,5 @@ def length_explorer(*, ratio: float = 1.02, spread: float = 0.0) -> Panel[Spread
         draw=draw,
         caption=length_caption,
         alt=length_alt,
+        book={"ratio": (0.98, 1.0, 1.02), "spread": (0.0, 0.04, 0.1, 0.2)},
     )

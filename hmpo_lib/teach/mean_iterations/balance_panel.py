@@ -132,4 +132,5 @@ def balance_explorer(first: float, second: float, third: float) -> Panel[Balance
         draw=draw,
         caption=balance_caption,
         alt="The numbers on a logarithmic line, and below them, on the same one, their means.",
+        book=dict.fromkeys(sliders, (1.0, 10.0, 100.0)),  # 1, 10 and 100 are balanced, 1, 1 and 100 are not
     )

@@ -100,6 +100,7 @@ def pincer_explorer(a: float, b: float, *, partner: str = "harmonic") -> Panel[P
         draw=draw,
         caption=pincer_caption,
         alt=pincer_alt,
+        book={"a": (0.1, 1.0, 4.0, 9.0, LARGEST), "b": (0.1, 1.0, 4.0, 9.0, LARGEST)},
     )
 
 

@@ -14,7 +14,7 @@ from hmpo_lib.teach.policy_losses.clipped_pushes import (
     strip_verdict,
     view_strip,
 )
-from hmpo_lib.teach.policy_losses.token_strip_panel import CLIPS, SIGNS
+from hmpo_lib.teach.policy_losses.token_strip_panel import BOOK_P, CLIPS, SIGNS
 from hmpo_lib.teach.shared.recorded_ratios import RecordedRatios
 from hmpo_lib.teach.tokens import draw_tokens
 
@@ -109,4 +109,5 @@ def answer_pushes_explorer(
         draw=draw,
         caption=answer_pushes_caption,
         alt=answer_pushes_alt,
+        book={"p": BOOK_P, "width": (width,), "staleness": (stops[0][1], stops[-1][1])},
     )

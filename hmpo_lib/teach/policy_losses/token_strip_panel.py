@@ -29,6 +29,7 @@ LARGEST_PUSH = 4.0  # the lower plot's axis, times 1/n; a longer bar is cut off 
 LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 
 SIGNS = [("advantage A = +1", 1.0), ("advantage A = −1", -1.0)]
+BOOK_P = (-5.0, -1.0, 0.0, 1.0, 5.0)  # of the book: the ends, and the means that have a name
 CLIPS = [("no clip", None), ("clip on the tokens", "token"), ("clip on the mean", "sequence")]
 
 
@@ -136,4 +137,5 @@ def token_strip_explorer(
         draw=draw,
         caption=strip_caption,
         alt=strip_alt,
+        book={"p": BOOK_P, "width": (width,), "staleness": (0, LARGEST_STALENESS // 2, LARGEST_STALENESS)},
     )
