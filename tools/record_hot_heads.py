@@ -1,68 +1,95 @@
 """Records the runs of notebook 07: python tools/record_hot_heads.py. About 20 minutes of one CPU core; can be resumed.
 
-Three learning rates, six thresholds of QK-Clip and five seeds. A run whose logits never exceed a threshold is, bit for
-bit, the run without a clip, and is not made again. Rates, steps and batch were chosen on seeds 100 and 101.
+Muon, AdamW and Muon head by head at 1, 2.5 and 10 times the rate that notebook 06 tuned, five seeds; Muon also with
+five thresholds of QK-Clip. A run whose logits never exceed a threshold is, bit for bit, the run without a clip, and is
+not made again. Rates, steps and batch were chosen on seeds 100 and 101.
 """
 
 import math
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from itertools import product
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hmpo_lib.teach.muon_and_qk_clip.hot_heads_experiment import train_hot
-from hmpo_lib.teach.muon_and_qk_clip.hot_heads_recording import HEADS, RATES, RECORDED, RECORDS, SEEDS, THRESHOLDS
+from hmpo_lib.teach.muon_and_qk_clip.hot_heads_experiment import OPTIMIZERS, train_hot
+from hmpo_lib.teach.muon_and_qk_clip.hot_heads_recording import HEADS, RECORDED, RECORDS, SEEDS, THRESHOLDS, TIMES
 
-SHAPES = {"losses": (), "max_logits": (HEADS,), "entropies": (HEADS,), "clipped": ()}
-Place = tuple[int, int, int]  # of a run in the tables: rate, threshold, seed
+SIZE = (len(TIMES), len(THRESHOLDS), len(SEEDS), RECORDS)
+FREE_SIZE = (len(OPTIMIZERS), len(TIMES), len(SEEDS), RECORDS)
+SHAPES = {
+    "losses": SIZE,
+    "max_logits": (*SIZE, HEADS),
+    "entropies": (*SIZE, HEADS),
+    "clipped": SIZE,
+    "free_losses": FREE_SIZE,
+    "free_max_logits": (*FREE_SIZE, HEADS),
+    "free_entropies": (*FREE_SIZE, HEADS),
+}
+FREE, MUON = THRESHOLDS.index(math.inf), OPTIMIZERS.index("Muon")
+START = time.perf_counter()
+Place = tuple[int, ...]  # of a run in the tables
 
 
-def record_run(place: Place) -> dict[str, Tensor]:
+def record_run(optimizer: str, times: float, threshold: float, seed: int) -> dict[str, Tensor]:
     """The rows of one run."""
-    torch.set_num_threads(1)
-    rate, threshold, seed = RATES[place[0]], THRESHOLDS[place[1]], SEEDS[place[2]]
-    records = list(train_hot(rate=rate, threshold=threshold, seed=seed, records=RECORDS))
-    return {
+    records = list(train_hot(optimizer=optimizer, times=times, threshold=threshold, seed=seed, records=RECORDS))
+    print(f"{time.perf_counter() - START:5.0f} s: {optimizer}, {times:g} times, {threshold:g}, seed {seed}", flush=True)
+    rows = {
         "losses": torch.tensor([record.loss for record in records]),
         "max_logits": torch.stack([record.max_logits for record in records]),
         "entropies": torch.stack([record.entropies for record in records]),
         "clipped": torch.tensor([record.clipped for record in records]),
     }
+    return {name: row.to(torch.float16) for name, row in rows.items()}
 
 
 def empty_tables() -> dict[str, Tensor]:
     """Tables of nan: what has not been run yet."""
-    size = (len(RATES), len(THRESHOLDS), len(SEEDS), RECORDS)
-    return {name: torch.full((*size, *rest), math.nan, dtype=torch.float16) for name, rest in SHAPES.items()}
+    return {name: torch.full(shape, math.nan, dtype=torch.float16) for name, shape in SHAPES.items()}
 
 
-def to_do(tables: dict[str, Tensor], threshold: int) -> list[Place]:
-    """The runs with a threshold that are still to be made; those that no clip would touch are copied."""
-    free, places = len(THRESHOLDS) - 1, []
-    for rate, seed in product(range(len(RATES)), range(len(SEEDS))):
-        if not tables["losses"][rate, threshold, seed].isnan().any():
+def free_to_do(tables: dict[str, Tensor]) -> Iterator[Place]:
+    """The runs without a clip that are still to be made: optimizer, rate, seed."""
+    for place in product(range(len(OPTIMIZERS)), range(len(TIMES)), range(len(SEEDS))):
+        if tables["free_losses"][place].isnan().any():
+            yield place
+
+
+def clipped_to_do(tables: dict[str, Tensor]) -> Iterator[Place]:
+    """Muon's runs still to be made: rate, threshold, seed; those that no clip would touch are copied."""
+    for times, threshold, seed in product(range(len(TIMES)), range(len(THRESHOLDS)), range(len(SEEDS))):
+        place, free = (times, threshold, seed), (MUON, times, seed)
+        if not tables["losses"][place].isnan().any():
             continue
-        if threshold != free and tables["max_logits"][rate, free, seed].max() < THRESHOLDS[threshold]:
-            for table in tables.values():
-                table[rate, threshold, seed] = table[rate, free, seed]
+        # Without a clip nothing is clipped; a maximum that was rounded to the threshold may have been above it.
+        if threshold == FREE or tables["free_max_logits"][free].max() < THRESHOLDS[threshold]:
+            for name in ("losses", "max_logits", "entropies"):
+                tables[name][place] = tables[f"free_{name}"][free]
+            tables["clipped"][place] = 0.0
         else:
-            places.append((rate, threshold, seed))
-    return places
+            yield place
+
+
+def main() -> None:
+    """Makes what is missing, and writes the recording after each run."""
+    torch.set_num_threads(1)
+    tables = load_file(RECORDED) if RECORDED.is_file() else empty_tables()
+    for optimizer, times, seed in free_to_do(tables):
+        rows = record_run(OPTIMIZERS[optimizer], TIMES[times], math.inf, SEEDS[seed])
+        for name in ("losses", "max_logits", "entropies"):
+            tables[f"free_{name}"][optimizer, times, seed] = rows[name]
+        save_file(tables, RECORDED)
+    for times, threshold, seed in clipped_to_do(tables):
+        rows = record_run("Muon", TIMES[times], THRESHOLDS[threshold], SEEDS[seed])
+        for name, row in rows.items():
+            tables[name][times, threshold, seed] = row
+        save_file(tables, RECORDED)
+    save_file(tables, RECORDED)
+    print({name: tuple(table.shape) for name, table in tables.items()}, f"{RECORDED.stat().st_size} B")
 
 
 if __name__ == "__main__":
-    start = time.perf_counter()
-    tables = load_file(RECORDED) if RECORDED.is_file() else empty_tables()
-    with ProcessPoolExecutor(max_workers=2) as pool:
-        for threshold in reversed(range(len(THRESHOLDS))):  # without a clip first
-            places = to_do(tables, threshold)
-            for place, rows in zip(places, pool.map(record_run, places), strict=True):
-                for name, row in rows.items():
-                    tables[name][place] = row.to(torch.float16)
-                save_file(tables, RECORDED)
-                print(f"{time.perf_counter() - start:5.0f} s: rate, threshold, seed {place}", flush=True)
-    save_file(tables, RECORDED)
-    print({name: tuple(table.shape) for name, table in tables.items()}, f"{RECORDED.stat().st_size} B")
+    main()

@@ -81,7 +81,7 @@ class LiveRun(Generic[R]):
         canvas: Canvas,
         draw: Callable[[Sequence[R]], None],
         caption: Callable[[Sequence[R]], str],
-        alt: Callable[[Sequence[R]], str],
+        alt: str | Callable[[Sequence[R]], str],
         model: Any = None,
     ) -> None:
         self.total = total

@@ -1,7 +1,9 @@
-"""Exercises of notebook 07: Newton-Schulz, and the rescale of QK-Clip."""
+"""Exercises of notebook 07: how far five steps reach, one step of Muon head by head, and a clip that is none."""
 
 # Without types, as the reader sees them in the stubs:
 # mypy: allow-untyped-defs
+
+import math
 
 import torch
 
@@ -13,80 +15,9 @@ def numbers(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-def schulz(G, steps, a, b, c, norm=torch.linalg.matrix_norm, power=None):
-    """Newton-Schulz with another norm or with powers other than the matrix's own; most mistakes are one of these."""
-    X = G / norm(G)
-    for _ in range(steps):
-        cubed = power(X, 3) if power else X @ X.mT @ X
-        fifth = power(X, 5) if power else X @ X.mT @ X @ X.mT @ X
-        X = a * X + b * cubed + c * fifth
-    return X
-
-
-def divided_each_time(G, steps, a, b, c):
-    """The norm inside the loop."""
-    X = G / G.norm()
-    for _ in range(steps):
-        X = schulz(X, 1, a, b, c)
-    return X
-
-
-def largest(G):
-    """The largest singular value."""
-    return torch.linalg.matrix_norm(G, 2)
-
-
-def rescaled(W_q, W_k, gamma, of_query=0.5, of_key=0.5):
-    """Both weights times powers of each head's factor."""
-    gamma = gamma.view(-1, 1, 1)
-    return W_q * gamma**of_query, W_k * gamma**of_key
-
-
-def factor(S_max, tau):
-    """The right γ of each head."""
-    return torch.where(S_max > tau, tau / S_max, torch.ones_like(S_max))
-
-
-WIDE = numbers([3.0, 0.0, 1.0], [0.0, -0.2, 0.4])
-TALL = numbers([1.0, 2.0], [0.5, -1.0], [0.0, 3.0])
-SQUARE = numbers([0.6, -0.8], [0.3, 0.1])
-JORDAN = (3.4445, -4.7750, 2.0315)
-
-W_Q = numbers([[1.0, 2.0]], [[-1.0, 0.5]], [[3.0, 1.0]], [[0.5, 0.5]])
-W_K = numbers([[2.0, -2.0]], [[1.0, 1.5]], [[0.2, 1.0]], [[4.0, 0.1]])
-
-
-@exercise(
-    probes=[(WIDE, 1, 1.5, -0.5, 0.0), (TALL, 2, *JORDAN), (SQUARE, 5, *JORDAN), (WIDE, 0, *JORDAN)],
-    mistakes={
-        "Divide G by its norm first: the polynomial is made for singular values from 0 to 1.": (
-            lambda G, steps, a, b, c: schulz(G, steps, a, b, c, norm=lambda G: 1.0)
-        ),
-        "That divides by the largest singular value, which needs an SVD. Take the root of the sum of all squares.": (
-            lambda G, steps, a, b, c: schulz(G, steps, a, b, c, norm=largest)
-        ),
-        "Those are powers of the single entries. The cube of a matrix that need not be square is `X @ X.T @ X`.": (
-            lambda G, steps, a, b, c: schulz(G, steps, a, b, c, power=lambda X, k: X**k)
-        ),
-        "The term with `c` is missing: the fifth power is `X @ X.T @ X @ X.T @ X`.": (
-            lambda G, steps, a, b, c: schulz(G, steps, a, b, 0.0)
-        ),
-        "That is a single step. Put the result in again, as often as `steps` says.": (
-            lambda G, steps, a, b, c: schulz(G, min(steps, 1), a, b, c)
-        ),
-        "That divides by the sum of the squares. Take its root.": (
-            lambda G, steps, a, b, c: schulz(G, steps, a, b, c, norm=lambda G: G.square().sum())
-        ),
-        "Divide by the norm once, before the first step, not at every step.": divided_each_time,
-    },
-    insight="No SVD anywhere, and yet it acts on each singular value by itself.",
-)
-def newton_schulz(G, steps, a, b, c):
-    """Bring the singular values of a matrix near 1.
-
-    Divide G by the root of the sum of its squared entries. Then apply the polynomial with the
-    coefficients a, b and c as often as `steps` says, with matrix products only.
-    """
+def newton_schulz(G, steps=5):
+    """As the notebook writes it."""
+    a, b, c = 3.4445, -4.7750, 2.0315
     X = G / G.norm()
     for _ in range(steps):
         gram = X @ X.T
@@ -95,47 +26,101 @@ def newton_schulz(G, steps, a, b, c):
 
 
 @exercise(
-    probes=[
-        (W_Q, W_K, numbers(50.0, 400.0, 100.0, 150.0), 100.0),
-        (W_Q, W_K, numbers(-300.0, 20.0, 11.0, 5.0), 10.0),
-        (W_K, W_Q, numbers(1.0, 2.0, 3.0, 4.0), 100.0),
-    ],
+    probes=[(0.01, 3.4445), (0.001, 3.4445), (0.01, 1.5), (0.2, 1.5)],
     mistakes={
-        "A product of q and k gets both factors, so that the logits shrink by γ². Take the root of γ for each.": (
-            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, factor(S_max, tau), 1, 1)
+        "That is no whole number: a step cannot be made in part, so take the next one (`math.ceil`).": (
+            lambda s, a: math.log(0.5 / s) / math.log(a)
         ),
-        "Only the query is scaled, by √γ, so that the logits shrink by √γ alone. The key takes the other root.": (
-            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, factor(S_max, tau), 0.5, 0)
+        "That rounds down, and stops a step too early. Take the next whole number.": (
+            lambda s, a: math.floor(math.log(0.5 / s) / math.log(a))
         ),
-        "The logits come out right, but the query carries it all. That is the rule for a shared key; here share it.": (
-            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, factor(S_max, tau), 1, 0)
+        "That is how long it takes to 1. A half is enough here.": lambda s, a: math.ceil(math.log(1 / s) / math.log(a)),
+        "That adds the same amount at each step. Each step multiplies.": lambda s, a: math.ceil(0.5 / (s * a)),
+    },
+    insight=(
+        "From 0.001 it takes Jordan's polynomial six steps, one more than Muon makes, and the classical one needs ten "
+        "from 0.01."
+    ),
+)
+def steps_to_a_half(s, a):
+    """How many steps of Newton-Schulz bring a small singular value s to a half or more?
+
+    Take it that each step multiplies it by `a`: as long as s is small, the cube and the fifth power do not matter.
+    """
+    return math.ceil(math.log(0.5 / s) / math.log(a))
+
+
+W = numbers([1.0, 0.0, 2.0], [0.0, 1.0, -1.0], [0.5, 0.5, 0.0], [2.0, 0.0, 1.0])
+LOUD = numbers([3.0, 1.0, 0.0], [-2.0, 4.0, 1.0], [0.01, 0.03, 0.0], [0.0, -0.02, 0.05])
+EVEN = numbers([1.0, 0.2, 0.0], [0.3, 1.0, 0.1], [0.0, 0.4, 1.0], [0.9, -0.5, 0.3])
+
+
+def stepped(change):
+    """W moved by rate times a change that is made of the heads' parts of B."""
+    return lambda W, B, rate, heads: W - rate * torch.cat([change(part) for part in B.chunk(heads)])
+
+
+@exercise(
+    probes=[(W, LOUD, 0.1, 2), (W, EVEN, 0.5, 4), (W[:2], EVEN[:2], 1.0, 1)],
+    mistakes={
+        "That orthogonalizes the whole matrix, all heads together. Take it apart by rows first (`B.chunk(heads)`).": (
+            lambda W, B, rate, heads: W - rate * newton_schulz(B)
         ),
-        "All heads are scaled by the factor of the hottest one. Each head has its own.": (
-            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, factor(S_max, tau).min().expand(len(S_max)))
+        "That climbs: a step goes against the gradient, so subtract.": (
+            lambda W, B, rate, heads: W + rate * torch.cat([newton_schulz(part) for part in B.chunk(heads)])
         ),
-        "The logits come out right, but the key carries it all. Share it: the root of γ for each.": (
-            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, factor(S_max, tau), 0, 1)
+        "That only divides each head's part by its norm. Its directions are as unequal as before.": (
+            stepped(lambda part: part / part.norm())
         ),
-        "Heads below the threshold are made larger. γ is never above 1.": (
-            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, tau / S_max.abs())
-        ),
-        "A negative S_max makes τ/S_max negative, and its root is no number (nan). Such a head is no danger: γ = 1.": (
-            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, (tau / S_max).clamp(max=1))
-        ),
-        "Two things: query and key get the root of γ each; and where S_max is negative, γ is 1 as well.": (
-            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, (tau / S_max).clamp(max=1), 1, 1)
-        ),
-        "A largest logit far below 0 is no danger: there, too, γ is 1. Do not take absolute values.": (
-            lambda W_q, W_k, S_max, tau: rescaled(W_q, W_k, factor(S_max.abs(), tau))
+        "That is an ordinary gradient step: nothing is orthogonalized.": stepped(lambda part: part),
+        "That leaves out the rate.": (
+            lambda W, B, rate, heads: W - torch.cat([newton_schulz(part) for part in B.chunk(heads)])
         ),
     },
-    insight="The logits of a hot head become γ times what they were, its largest becomes τ; no other weight moves.",
+    insight="A loud head no longer takes the step from a quiet one: each moves by the rate along its own directions.",
 )
-def rescale_heads(W_q, W_k, S_max, tau):
-    """Clip the heads whose largest logit exceeds tau, and give back both weights.
+def per_head_step(W, B, rate, heads):
+    """One step of Muon with each head by itself; give back the new W.
 
-    `W_q` and `W_k` hold one matrix for each head, [heads, size, width], and no key is shared.
-    `S_max` is the largest logit of each head; it may be negative.
+    `W` and `B` are [heads * size, width], the rows of a head together; `B` is what the momentum has made of the
+    gradients. Each head moves by `rate` times its own part of `B`, orthogonalized by `newton_schulz`.
     """
-    gamma = (tau / S_max.clamp(min=tau)).view(-1, 1, 1)
-    return W_q * gamma.sqrt(), W_k * gamma.sqrt()
+    return W - rate * torch.cat([newton_schulz(part) for part in B.chunk(heads)])
+
+
+S = numbers([[4.0, -2.0], [12.0, 6.0]], [[1.0, 3.0], [-1.0, 2.0]], [[-8.0, -9.0], [-30.0, -7.0]])
+
+
+def scaled(factor):
+    """All logits times a factor for each head."""
+    return lambda S, tau: factor(S.amax(dim=(1, 2), keepdim=True), tau) * S
+
+
+@exercise(
+    probes=[(S, 6.0), (S, 100.0), (S, 2.0)],
+    mistakes={
+        "That cuts off what is above the threshold, and leaves the rest: the mistake that you are looking for.": (
+            lambda S, tau: S.clamp(max=tau)
+        ),
+        "All heads are scaled by the factor of the hottest one. Each head has its own.": (
+            lambda S, tau: S * min(1.0, tau / S.max())
+        ),
+        "Heads below the threshold are made hotter. The factor is never above 1.": scaled(
+            lambda top, tau: tau / top.abs()
+        ),
+        "A head whose logits are all negative gets a negative factor. It is no danger: its factor is 1.": (
+            scaled(lambda top, tau: (tau / top).clamp(max=1))
+        ),
+        "Both weights are scaled by the root of the factor, so the logits by the factor itself.": (
+            scaled(lambda top, tau: (tau / top.clamp(min=tau)).sqrt())
+        ),
+    },
+    insight="All logits of a hot head shrink by one factor, so what was larger stays larger, and all keep a gradient.",
+)
+def logits_after_qk_clip(S, tau):
+    """The logits of one layer after QK-Clip has scaled its weights, from the same inputs.
+
+    `S` are the logits before, [head, query, key], with no key shared between heads.
+    """
+    top = S.amax(dim=(1, 2), keepdim=True)
+    return S * (tau / top.clamp(min=tau))

@@ -11,12 +11,17 @@ from transformers import PreTrainedModel
 
 from hmpo_lib.lm.model import make_model, make_tokenizer
 from hmpo_lib.lm.pretrain import pretraining_batch
-from hmpo_lib.optim import MuonClip
+from hmpo_lib.optim import MuonAdamW, QKClip
+from hmpo_lib.optim.matrices import muon_matrices
 
 BATCH = 16  # texts a step
 STEPS_PER_RECORD = 5
 WARMUP_STEPS = 20
-ADAMW_RATE = 3e-3  # of embeddings and norms, as in pretraining; Muon's rate is what is made too large
+OPTIMIZERS = ("Muon", "AdamW", "Muon, per head")
+TUNED_RATES = {"Muon": 0.02, "AdamW": 0.002, "Muon, per head": 0.02}  # notebook 06 tuned the first two
+REST_RATE = (
+    3e-3  # of the AdamW of embeddings and norms, as in pretraining: the matrices' rate is what is made too large
+)
 PROBE_SEED = 999  # of the 16 texts on which entropies are measured, the same for all runs
 
 
@@ -38,35 +43,66 @@ class HotRecord(NamedTuple):
     clipped: float
 
 
-def train_hot(*, rate: float, threshold: float, seed: int, records: int) -> Iterator[HotRecord]:
-    """Trains a new tiny Llama on sums with Muon at a constant ``rate``, no weight decay, and QK-Clip.
+def hot_optimizer(model: PreTrainedModel, optimizer: str, times: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Moves the matrices in the blocks at so many times their tuned rate, all else with AdamW at `REST_RATE`.
+
+    Raises:
+        ValueError: none of `OPTIMIZERS`.
+    """
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"the optimizer is {optimizer!r}: expected one of {OPTIMIZERS}.")
+    rate = times * TUNED_RATES[optimizer]
+    if optimizer != "AdamW":
+        return MuonAdamW(
+            model,
+            rate,
+            per_head=optimizer == "Muon, per head",
+            adamw_lr=REST_RATE,
+            adjust_lr_fn="original",
+            weight_decay=weight_decay,
+        )
+    matrices = list(muon_matrices(model))
+    inside = {id(weight) for weight in matrices}
+    rest = [weight for weight in model.parameters() if id(weight) not in inside]
+    groups = [
+        {"params": matrices, "lr": rate, "weight_decay": weight_decay},
+        {"params": rest, "lr": REST_RATE, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.95))
+
+
+def train_hot(
+    *, optimizer: str = "Muon", times: float, threshold: float, seed: int, records: int, weight_decay: float = 0.0
+) -> Iterator[HotRecord]:
+    """Trains a new tiny Llama on sums at a constant rate, with QK-Clip.
 
     Args:
-        rate: of Muon, "original" factor; the shipped model was made with 0.02, falling to 0.
+        optimizer: of the matrices in the blocks, one of `OPTIMIZERS`.
+        times: how many times its tuned rate.
         threshold: τ; infinite for no clip.
         seed: of the first weights and of the texts.
         records: how many times five steps.
+        weight_decay: of the matrices, decoupled: a step takes this times the rate from each weight.
     """
     tokenizer, generator = make_tokenizer(), torch.Generator().manual_seed(seed)
     model = make_model(seed).train()
     probe = pretraining_batch(tokenizer, BATCH, torch.Generator().manual_seed(PROBE_SEED))
     twin = copy.deepcopy(model)
     twin.set_attn_implementation("eager")  # the one that hands out what its softmax gives
-    optimizer = MuonClip(
-        model, rate, threshold=threshold, adamw_lr=ADAMW_RATE, adjust_lr_fn="original", weight_decay=0.0
-    )
-    warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / WARMUP_STEPS))
+    inner = hot_optimizer(model, optimizer, times, weight_decay)
+    clip = QKClip(inner, model, threshold=threshold)
+    warmup = torch.optim.lr_scheduler.LambdaLR(inner, lambda step: min(1.0, (step + 1) / WARMUP_STEPS))
     for record in range(records):
         losses = []
         for _ in range(STEPS_PER_RECORD):
             input_ids, attention_mask, labels = pretraining_batch(tokenizer, BATCH, generator)
             loss = model(input_ids=input_ids, attention_mask=attention_mask, labels=labels).loss
             loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
+            clip.step()
+            clip.zero_grad()
             warmup.step()
             losses.append(loss.item())
-        recent = list(optimizer.history)[-STEPS_PER_RECORD:]
+        recent = list(clip.history)[-STEPS_PER_RECORD:]
         twin.load_state_dict(model.state_dict())
         yield HotRecord(
             step=STEPS_PER_RECORD * (record + 1),

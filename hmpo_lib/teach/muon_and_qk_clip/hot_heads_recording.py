@@ -10,8 +10,8 @@ from hmpo_lib.teach.recordings import load_recording, recording_path
 
 RECORDED = recording_path("hot_heads.safetensors")
 
-RATES = (0.02, 0.05, 0.2)  # of Muon
-THRESHOLDS = (10.0, 20.0, 30.0, 50.0, 100.0, math.inf)
+TIMES = (1.0, 2.5, 10.0)  # the rate that notebook 06 tuned
+THRESHOLDS = (10.0, 20.0, 30.0, 50.0, 100.0, math.inf)  # with Muon; the other optimizers ran without a clip
 SEEDS = (0, 1, 2, 3, 4)
 RECORDS = 30
 LAST = 6  # records whose mean loss stands for the end of a run: 30 steps, 480 texts
@@ -19,24 +19,35 @@ HEADS = 8  # two layers of four
 
 
 class HotTraces(NamedTuple):
-    """What was recorded; the first dimensions are RATES, THRESHOLDS, SEEDS and records, see `HotRecord`.
+    """What was recorded, see `HotRecord`: Muon with each threshold, and each optimizer without a clip.
 
     Attributes:
-        losses: ``[rates, thresholds, seeds, records]``.
+        losses: ``[TIMES, THRESHOLDS, SEEDS, records]``, Muon.
         max_logits: the same and ``heads``.
         entropies: the same and ``heads``.
         clipped: as the losses.
+        free_losses: ``[OPTIMIZERS, TIMES, SEEDS, records]``.
+        free_max_logits: the same and ``heads``.
+        free_entropies: the same and ``heads``.
     """
 
     losses: Tensor
     max_logits: Tensor
     entropies: Tensor
     clipped: Tensor
+    free_losses: Tensor
+    free_max_logits: Tensor
+    free_entropies: Tensor
 
     @property
     def final_losses(self) -> Tensor:
-        """``[rates, thresholds, seeds]``, mean over the last 30 steps."""
+        """``[TIMES, THRESHOLDS, SEEDS]``, mean over the last 30 steps."""
         return self.losses[..., -LAST:].mean(dim=-1)
+
+    @property
+    def free_final_losses(self) -> Tensor:
+        """``[OPTIMIZERS, TIMES, SEEDS]``, the same without a clip."""
+        return self.free_losses[..., -LAST:].mean(dim=-1)
 
 
 def load_hot_traces(path: str | Path = RECORDED) -> HotTraces:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hmpo_lib.teach.panels import Panel, slider
-from hmpo_lib.teach.plotting import BLACK, BLUE, GREY, ORANGE, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.plotting import BLACK, GREY, PURPLE, Canvas, label_ticks, tidy_axes
 
 Coefficients = tuple[float, float, float]
 
@@ -73,6 +73,10 @@ class SchulzView:
         return (after.sum() / (after.norm() * len(after) ** 0.5)).item()
 
 
+ALT = (
+    "Left: the polynomial after the steps over the singular value before them, on a logarithmic axis, with the "
+    "matrix's values as dots. Right: the values in order, before and after."
+)
 CURVE = torch.logspace(-4.5, 0, 400, dtype=torch.float64)
 
 
@@ -94,16 +98,6 @@ def schulz_caption(view: SchulzView) -> str:
     )
 
 
-def schulz_alt(view: SchulzView) -> str:
-    """Both plots in words."""
-    inside = sum(0.68 < s < 1.21 for s in view.after)
-    return (
-        "Left: the polynomial after the steps over the singular value before them, on a logarithmic axis, with the "
-        f"matrix's values as dots. Right: the values in order before and after. {schulz_caption(view)} "
-        f"{inside} of them are between 0.68 and 1.21."
-    )
-
-
 def newton_schulz_explorer(matrices: Mapping[str, Tensor]) -> Panel[SchulzView]:
     """Sliders for steps and coefficients and a choice of matrix; the singular values follow.
 
@@ -115,19 +109,20 @@ def newton_schulz_explorer(matrices: Mapping[str, Tensor]) -> Panel[SchulzView]:
         raise ValueError(f"the matrices have {sorted(count)} singular values: expected one number for all.")
     number = count.pop()
     canvas = Canvas(760, 330)
-    left = canvas.figure.add_axes((0.085, 0.17, 0.41, 0.73))
-    right = canvas.figure.add_axes((0.565, 0.17, 0.41, 0.73))
+    axes = canvas.mosaic([["curve", "order"]])
+    left, right = axes["curve"], axes["order"]
     title = "The polynomial, and the matrix on it"
     tidy_axes(left, title=title, xlabel="singular value before", ylabel="after", ylim=(0, 2.1))
     left.set(xscale="log", xlim=(10**-4.5, 1.15))
     label_ticks(left, [1e-4, 1e-3, 1e-2, 0.1, 1], ["0.0001", "0.001", "0.01", "0.1", "1"], axis="x")
     tidy_axes(right, title="All singular values in order", xlabel="which one", xlim=(0, number + 1), ylim=(0, 2.1))
-    for axes in (left, right):
-        axes.axhline(1, color=BLACK, linewidth=0.8)
+    for plot in (left, right):
+        plot.axhline(1, color=BLACK, linewidth=0.8)
+        label_ticks(plot, [0, 0.5, 1, 1.5, 2])
     curve = canvas.animate(left.plot([], [], color=GREY, linewidth=1.5)[0])
-    dots = canvas.animate(left.plot([], [], "o", color=BLUE, markersize=4, alpha=0.6)[0])
-    old = canvas.animate(right.plot([], [], "s", color=ORANGE, markersize=2.5, label="before")[0])
-    new = canvas.animate(right.plot([], [], "o", color=BLUE, markersize=3.5, label="after")[0])
+    dots = canvas.animate(left.plot([], [], "o", color=PURPLE, markersize=4, alpha=0.6)[0])
+    old = canvas.animate(right.plot([], [], "s", color=GREY, markersize=2.5, label="before")[0])
+    new = canvas.animate(right.plot([], [], "o", color=PURPLE, markersize=3.5, label="after")[0])
     right.legend(loc="upper right", ncols=2, fontsize=9, frameon=False, borderaxespad=0.1)
 
     def draw(view: SchulzView) -> None:
@@ -142,4 +137,4 @@ def newton_schulz_explorer(matrices: Mapping[str, Tensor]) -> Panel[SchulzView]:
         "matrix": widgets.ToggleButtons(options=list(matrices), style={"button_width": "14em"}),
     }
     compute = functools.partial(view_schulz, matrices)
-    return Panel(controls, compute, canvas, draw=draw, caption=schulz_caption, alt=schulz_alt)
+    return Panel(controls, compute, canvas, draw=draw, caption=schulz_caption, alt=ALT)
