@@ -1,25 +1,13 @@
-"""How optimizers and layers look in notebook 07: in hues that no exponent has."""
+"""How optimizers and layers look in notebook 07."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from hmpo_lib.teach.plotting import BLACK, ORANGE, PURPLE, SKY_BLUE, Canvas
+from hmpo_lib.teach.plotting import BLACK, PURPLE, SKY_BLUE, Canvas
+from hmpo_lib.teach.shared.optimizer_styles import OPTIMIZER_STYLES, OptimizerStyle
 
 HEADS_PER_LAYER = 4
 
-
-class Look(NamedTuple):
-    """Colour, line and marker: never colour alone."""
-
-    colour: str
-    linestyle: str
-    marker: str
-
-
-OPTIMIZER_LOOKS = {
-    "Muon": Look(ORANGE, "-", "o"),
-    "AdamW": Look(BLACK, "--", "s"),
-    "Muon, per head": Look(SKY_BLUE, "-", "D"),
-}
+OPTIMIZER_LOOKS = OPTIMIZER_STYLES | {"Muon, per head": OptimizerStyle(SKY_BLUE, "-", "D")}
 LAYER_LOOKS = ((PURPLE, 1.1), (BLACK, 2.2))  # colour and width of the lines of a layer's heads
 
 
