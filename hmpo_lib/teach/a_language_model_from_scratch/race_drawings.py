@@ -81,6 +81,8 @@ def draw_curves(
     firsts = [k for k, name in enumerate(names) if name not in names[:k]]
     ends = {k: canvas.animate(axes.text(0, 0, names[k].replace(", ", ",\n"), va="center", fontsize=9)) for k in firsts}
     meaning = canvas.animate(axes.text(0, 0, floor[1], va="center", fontsize=9, color=GREY))
+    for text in (*ends.values(), meaning):
+        text.set_in_layout(False)  # where they are before they move is outside of the axes
 
     def move(curves: Curves) -> None:
         for line, values in zip(lines, curves, strict=True):
