@@ -19,8 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+from answer_key import answer_key
 from nbclient import NotebookClient
-from pages import page_of
+from pages import page_of, said_in_the_book
 
 BOOK = Path(__file__).resolve().parent
 ROOT = BOOK.parent
@@ -120,6 +121,15 @@ def stage_text(path: Path, target: Path) -> None:
             put(linked.read_bytes(), SOURCE / linked.resolve().relative_to(ROOT))
 
 
+def stage_answer_key(notebooks: list[Path]) -> None:
+    """The instructor's page, from the notebooks as they have just been staged."""
+    pages = {f"../{path.relative_to(ROOT).as_posix()}": nbformat.read(path, as_version=4) for path in notebooks}
+    for page in pages.values():
+        for cell in page.cells:
+            cell.source = said_in_the_book(cell.source)
+    put(answer_key(pages).encode(), SOURCE / "docs" / "answer_key.md")
+
+
 def stage(wanted: list[str] | None, jobs: int) -> None:
     """Puts everything that Sphinx reads into SOURCE and removes what is no longer there."""
     notebooks = sorted(path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
@@ -128,15 +138,16 @@ def stage(wanted: list[str] | None, jobs: int) -> None:
         kept = dict(zip(chosen, pool.map(with_frames, chosen), strict=True))
     for path in notebooks:
         stage_notebook(path, kept.get(path))
-    for path in BOOK.glob("*.md"):
+    for path in (*BOOK.glob("*.md"), *BOOK.glob("api/*.md")):
         if path.name != "README.md":
-            stage_text(path, SOURCE / path.name)
+            stage_text(path, SOURCE / path.relative_to(BOOK))
+    stage_answer_key(notebooks)
     for path in (*(ROOT / "docs").glob("*.md"), ROOT / "data" / "README.md", ROOT / "examples" / "README.md"):
         stage_text(path, SOURCE / path.relative_to(ROOT))
     for picture in (ROOT / "docs").glob("*.png"):
         put(picture.read_bytes(), SOURCE / picture.relative_to(ROOT))
     put((BOOK / "conf.py").read_bytes(), SOURCE / "conf.py")
-    for name in ("frames.js", "book.css"):
+    for name in ("frames.js", "pictures.js", "book.css"):
         put((BOOK / name).read_bytes(), SOURCE / "_static" / name)
     for path in (KATEX / "katex.min.css", *(KATEX / "fonts").glob("*.woff2")):
         put(path.read_bytes(), SOURCE / "_static" / "katex" / path.relative_to(KATEX))

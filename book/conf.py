@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 BOOK = Path(os.environ["HMPO_BOOK_SOURCE"])  # book/ of the repository
-sys.path.insert(0, str(BOOK))  # formulas.py
+sys.path.insert(0, str(BOOK))  # formulas.py and docstrings.py
 
 project = "hmpo"
 author = "The hmpo authors"
 html_title = "hmpo"
 language = "en"
-extensions = ["myst_nb", "formulas", "sphinx_copybutton"]
+extensions = ["myst_nb", "formulas", "docstrings", "sphinx_copybutton"]
 
 # The notebooks have been executed already. No scripts for widgets from elsewhere: the pages have none.
 nb_execution_mode = "off"
@@ -23,10 +23,21 @@ suppress_warnings = ["myst.header"]  # a notebook's cells may begin with any lev
 
 katex_folder = str(BOOK)
 
+# The library's reference: names as one imports them, in the docstrings' own order.
+add_module_names = False
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+python_display_short_literal_types = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
 html_theme = "sphinx_book_theme"
 html_static_path = ["_static"]
 html_css_files = ["book.css"]
-html_js_files = ["frames.js"]
+html_js_files = ["frames.js", "pictures.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_show_search_summary = False  # it is fetched, which a browser refuses to a page from a folder

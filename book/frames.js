@@ -101,7 +101,7 @@
       });
     }
 
-    figure.insertBefore(panel, image);
+    figure.prepend(panel);
     figure.dataset.live = "yes";
     // Decoded ahead, so that the first move is as quick as the others.
     const idle = window.requestIdleCallback || ((later) => setTimeout(later, 200));

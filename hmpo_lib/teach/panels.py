@@ -27,7 +27,8 @@ def live_bundle(widget: Any, static: Mapping[str, Any]) -> dict[str, Any]:
     """The widget for a page with a kernel, beside what a page without one shows; a page of the book has no kernel."""
     if book_folder() is not None:
         return dict(static)
-    return {WIDGET_VIEW: widget._repr_mimebundle_()[WIDGET_VIEW], **static}
+    # What a widget says of itself, written out: ipywidgets 7, which Colab has, gives no mimebundle to ask for.
+    return {WIDGET_VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}, **static}
 
 
 class Picture(Generic[D]):

@@ -10,7 +10,7 @@ from ..browser.lab_server import CHROMIUM, ROOT, launch_chromium
 
 SITE = ROOT / "book" / "_build" / "html"
 WIDTHS = (1400, 390)
-NEED_NO_SITE = ("test_pages.py", "test_requirements.py")
+NEED_NO_SITE = ("test_answer_key.py", "test_pages.py", "test_requirements.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

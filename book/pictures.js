@@ -1,0 +1,33 @@
+// On a narrow page a picture is as wide as the page and its letters are small. A tap, or the button below it, shows it in
+// its full size; it then scrolls within its own frame.
+(() => {
+  "use strict";
+  function prepare(image) {
+    const full = Number(image.getAttribute("width"));
+    const frame = document.createElement("div");
+    const button = document.createElement("button");
+    frame.className = "hmpo-picture";
+    image.before(frame);
+    frame.append(image);
+    Object.assign(button, { type: "button", className: "hmpo-full", textContent: "Full size", hidden: true });
+    button.setAttribute("aria-pressed", "false");
+    frame.after(button);
+    const set = (large) => {
+      frame.classList.toggle("hmpo-large", large);
+      frame.tabIndex = large ? 0 : -1; // what scrolls can be scrolled by keys
+      button.setAttribute("aria-pressed", String(large));
+    };
+    const isLarge = () => frame.classList.contains("hmpo-large");
+    button.addEventListener("click", () => set(!isLarge()));
+    image.addEventListener("click", () => { if (!button.hidden) set(!isLarge()); });
+    new ResizeObserver(() => {
+      button.hidden = frame.clientWidth === 0 || frame.clientWidth >= full;
+      if (button.hidden) set(false);
+    }).observe(frame);
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    document.querySelectorAll(".cell_output figure img[width]").forEach(prepare);
+    document.querySelectorAll('.cell_output [style*="overflow-x"]').forEach((text) => { text.tabIndex = 0; });
+  });
+})();
