@@ -19,7 +19,12 @@
     };
     const isLarge = () => frame.classList.contains("hmpo-large");
     button.addEventListener("click", () => set(!isLarge()));
-    image.addEventListener("click", () => { if (!button.hidden) set(!isLarge()); });
+    image.addEventListener("click", (event) => {
+      if (button.hidden) return;
+      const part = event.offsetX / image.clientWidth;
+      set(!isLarge());
+      frame.scrollLeft = part * full - frame.clientWidth / 2; // what was tapped is in sight
+    });
     new ResizeObserver(() => {
       button.hidden = frame.clientWidth === 0 || frame.clientWidth >= full;
       if (button.hidden) set(false);

@@ -179,8 +179,9 @@ def test_on_paper_a_panel_is_its_picture_with_its_ground_and_without_its_control
 
 def test_the_handout_is_one_printed_page(open_page):
     page = open_page("docs/handout.html")
+    margin = dict.fromkeys(("top", "right", "bottom", "left"), "10mm")
     for paper in ("A4", "Letter"):
-        assert pages_of(page.pdf(format=paper)) == 1
+        assert pages_of(page.pdf(format=paper, margin=margin)) == 1
 
 
 def pages_of(pdf: bytes) -> int:

@@ -1,5 +1,8 @@
 """Colours can be told from white: lines at 3 to 1, letters at 4.5 to 1 (WCAG 2.2, 1.4.11 and 1.4.3)."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -52,3 +55,14 @@ def test_letters_in_white_stay_white():
     letters = canvas.figure.text(0.5, 0.5, "on a dark patch", color="white")
     canvas.png()
     assert letters.get_color() == "white"
+
+
+def test_no_letters_are_set_so_small_that_in_full_size_they_have_less_than_nine_pixels():
+    package = Path(plotting.__file__).parent
+    sizes = [
+        float(size)
+        for path in package.rglob("*.py")
+        for size in re.findall(r"(?:fontsize|labelsize)=(\d+(?:\.\d+)?)", path.read_text(encoding="utf-8"))
+    ]
+    assert len(sizes) > 50
+    assert min(sizes) * 100 / 72 >= 9  # points at 100 dots per inch
