@@ -5,7 +5,7 @@ a seed's curve is the same, bit by bit, whatever runs beside it.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -40,8 +40,9 @@ def learn(
     steps: int = 300,
     batch: int = 64,
     minibatches: int = 1,
-    learning_rate: float = 1.0,
+    learning_rate: float | Tensor = 1.0,
     start_logits: Tensor | None = None,
+    advantages_fn: Callable[[Tensor], Tensor] | None = None,
 ) -> LearningCurves:
     """Train a policy by plain gradient ascent on each method's surrogate, for each seed.
 
@@ -52,11 +53,14 @@ def learn(
         steps: optimizer steps.
         batch: sequences a step.
         minibatches: steps per rollout, which has ``batch * minibatches`` sequences: the staleness is 0 to this less 1.
-        learning_rate: of the logits; the surrogate's gradient is divided by the batch only.
+        learning_rate: of the logits, a number or one a seed ``[seeds]``; the surrogate's gradient is divided by the
+            batch only.
         start_logits: ``[T, C, K]``; default: all tokens alike, C = 1.
+        advantages_fn: rewards of each rollout ``[seeds, sequences]`` -> advantages; default: as each method scales
+            them.
 
     Raises:
-        ValueError: nothing to do, or a method whose p is learned.
+        ValueError: nothing to do, a method whose p is learned, or learning rates for another number of seeds.
     """
     if not seeds or min(steps, batch, minibatches) < 1:
         raise ValueError(
@@ -67,6 +71,9 @@ def learn(
         raise ValueError(
             f"{learned[0]} learns its p: expected a p that is given or solved for; fine_tune can learn one."
         )
+    rates = torch.as_tensor(learning_rate, dtype=torch.float32).view(-1, 1, 1, 1)
+    if len(rates) not in (1, len(seeds)):
+        raise ValueError(f"{len(rates)} learning rates for {len(seeds)} seeds: expected a number, or one a seed.")
     start = (torch.zeros(bandit.length, 1, bandit.tokens) if start_logits is None else start_logits).float()
     logits = {name: start.expand(len(seeds), *start.shape).clone() for name in methods}
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -76,11 +83,14 @@ def learn(
     for step in range(steps):
         if step % minibatches == 0:
             uniforms = _uniforms(generators, batch * minibatches, bandit)
-            rollouts = {name: _sample(bandit, method, logits[name], uniforms) for name, method in methods.items()}
+            rollouts = {
+                name: _sample(bandit, advantages_fn or method_advantages(method), logits[name], uniforms)
+                for name, method in methods.items()
+            }
         part = slice((step % minibatches) * batch, (step % minibatches + 1) * batch)
         for name, method in methods.items():
             gradient, spread = _gradient(bandit, method, logits[name], rollouts[name], part, step / max(1, steps - 1))
-            logits[name] = logits[name] + learning_rate * gradient
+            logits[name] = logits[name] + rates * gradient
             spreads[name].append(spread)
             rewards[name].append(exact_rewards(table, logits[name]))
     return LearningCurves(
@@ -115,7 +125,9 @@ def sampled_gradients(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     uniforms = _uniforms(generators, batch, bandit)
     old, new = (policy.float().expand(len(seeds), *policy.shape) for policy in (old_logits, logits))
-    return _gradient(bandit, method, new, _sample(bandit, method, old, uniforms), slice(None), 0.0)[0]
+    return _gradient(bandit, method, new, _sample(bandit, method_advantages(method), old, uniforms), slice(None), 0.0)[
+        0
+    ]
 
 
 def _uniforms(generators: Sequence[torch.Generator], count: int, bandit: SequenceBandit) -> Tensor:
@@ -132,12 +144,22 @@ class _Rollout(NamedTuple):
     advantages: Tensor  # [seeds, sequences]
 
 
-def _sample(bandit: SequenceBandit, method: Method, logits: Tensor, uniforms: Tensor) -> _Rollout:
+def method_advantages(method: Method) -> Callable[[Tensor], Tensor]:
+    """What a method makes of the rewards of rollouts ``[seeds, sequences]``: each rollout is one group."""
+
+    def advantages(rewards: Tensor) -> Tensor:
+        return group_advantages(rewards.flatten(), rewards.shape[1], scale=method.advantage_scale).view_as(rewards)
+
+    return advantages
+
+
+def _sample(
+    bandit: SequenceBandit, advantages_fn: Callable[[Tensor], Tensor], logits: Tensor, uniforms: Tensor
+) -> _Rollout:
     sequences = sample_sequences(bandit, logits, uniforms[..., :-1])
     rewards = draw_rewards(bandit, sequences, uniforms[..., -1]).float()
-    advantages = group_advantages(rewards.flatten(), rewards.shape[1], scale=method.advantage_scale).view_as(rewards)
     mask = completion_mask(sequences, bandit.tokens - 1 if bandit.ends else None)
-    return _Rollout(sequences, mask, sequence_logprobs(logits, sequences), advantages)
+    return _Rollout(sequences, mask, sequence_logprobs(logits, sequences), advantages_fn(rewards))
 
 
 def sample_sequences(bandit: SequenceBandit, logits: Tensor, uniforms: Tensor) -> Tensor:

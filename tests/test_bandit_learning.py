@@ -178,3 +178,31 @@ def test_a_learnable_exponent_is_refused_with_a_word_on_where_it_works():
 def test_nothing_to_do_is_refused(wrong):
     with pytest.raises(ValueError, match="expected at least 1 of each"):
         learn(world(), METHODS_HERE, **{"seeds": [0], **wrong})
+
+
+def test_each_seed_can_have_a_learning_rate_of_its_own():
+    alone = [
+        learn(world(), {"hmpo": METHODS["hmpo"]}, seeds=[3], steps=5, batch=8, learning_rate=r) for r in (0.5, 4.0)
+    ]
+    rates = torch.tensor([0.5, 4.0])
+    both = learn(world(), {"hmpo": METHODS["hmpo"]}, seeds=[3, 3], steps=5, batch=8, learning_rate=rates)
+    for k, one in enumerate(alone):
+        assert torch.equal(both.logits[0, k], one.logits[0, 0])
+    with pytest.raises(ValueError, match="3 learning rates for 2 seeds"):
+        learn(world(), {"hmpo": METHODS["hmpo"]}, seeds=[3, 4], learning_rate=torch.ones(3))
+
+
+def test_advantages_can_be_ones_own():
+    method = Method(Objective(0.0), "test")
+    settings = {"seeds": range(3), "steps": 4, "minibatches": 2, "batch": 8}
+    shapes = []
+
+    def divided(rewards):
+        shapes.append(tuple(rewards.shape))
+        return (rewards - rewards.mean(dim=1, keepdim=True)) / rewards.std(dim=1, keepdim=True)
+
+    own = learn(world(), {"own": method}, advantages_fn=divided, **settings)
+    torch.testing.assert_close(own.logits, learn(world(), {"own": method}, **settings).logits)
+    assert shapes == [(3, 16)] * 2  # a row a seed, a rollout each time
+    raw = learn(world(), {"own": method}, advantages_fn=lambda rewards: rewards, **settings)
+    assert not torch.allclose(own.logits, raw.logits, atol=1e-2)

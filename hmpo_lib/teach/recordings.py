@@ -23,7 +23,7 @@ def load_recording(path: str | Path) -> dict[str, Tensor]:
         ValueError: it is no safetensors file, or cut short.
 
     >>> sorted(load_recording(recording_path("bandits.safetensors")))
-    ['errors', 'gains', 'product_errors', 'rate_gains']
+    ['choice_gains', 'curves', 'final_gains', 'gradients', 'product_gradients']
     """
     if not Path(path).is_file():
         raise FileNotFoundError(

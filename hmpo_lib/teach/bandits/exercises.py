@@ -1,4 +1,4 @@
-"""Exercises of notebook 05: the policy gradient of two arms, and the weight that makes an estimate unbiased."""
+"""Exercises of notebook 05: a policy gradient, an unbiased weight, and a division that leaves oneself out."""
 
 # Without types, as the reader sees them in the stubs:
 # mypy: allow-untyped-defs
@@ -81,3 +81,35 @@ def unbiased_weights(new, old):
     each sequence's tokens, one row a sequence.
     """
     return (new / old).prod(dim=1)
+
+
+@exercise(
+    probes=[
+        (numbers(-10.0, 1.0, 3.0, 5.0),),
+        (numbers(1.0, 2.0, 2.5),),
+        (numbers(0.0, 1.0, 1.5, -2.0, 3.0),),
+    ],
+    mistakes={
+        "That is one number for all, with each reward in its own std. Leave the reward itself out of it.": (
+            lambda rewards: rewards.std().expand(len(rewards))
+        ),
+        "That is the average of the others. How far do they lie apart? Take their `std()`.": (
+            lambda rewards: (rewards.sum() - rewards) / (len(rewards) - 1)
+        ),
+        "That is the variance of the others. Take the root.": (
+            lambda rewards: torch.stack([torch.cat([rewards[:i], rewards[i + 1 :]]).var() for i in range(len(rewards))])
+        ),
+        "Divide by one less than the number of the others, as `std()` does.": (
+            lambda rewards: torch.stack(
+                [torch.cat([rewards[:i], rewards[i + 1 :]]).std(correction=0) for i in range(len(rewards))]
+            )
+        ),
+    },
+    insight="What a reward is divided by no longer depends on that reward, so a disaster cannot shrink itself.",
+)
+def std_without_oneself(rewards):
+    """For each reward of a rollout, the standard deviation of all the others.
+
+    `rewards` is one row of at least three numbers; the result has a number for each.
+    """
+    return torch.stack([torch.cat([rewards[:i], rewards[i + 1 :]]).std() for i in range(len(rewards))])

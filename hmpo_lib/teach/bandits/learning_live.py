@@ -1,7 +1,6 @@
-"""Learning on new bandits while one watches: world by world, the curves of three means and of a chosen one."""
+"""Learning on new bandits while one watches: world by world, the curves of the means."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -9,75 +8,71 @@ from torch import Tensor
 from hmpo_lib.bandit_learning import learn
 from hmpo_lib.bandits import expected_reward
 from hmpo_lib.methods import Method
-from hmpo_lib.objectives import Clip, Objective
-from hmpo_lib.teach.bandits.bandit_drawings import NAMED, draw_learning_curves
-from hmpo_lib.teach.bandits.bandit_recording import CLIPS, CURVE_STEPS, LEARNING_RATE, mean_intervals
+from hmpo_lib.objectives import Objective
+from hmpo_lib.schedules import pessimistic_schedule
+from hmpo_lib.teach.bandits.bandit_recording import CURVE_STEPS, RATE_LENGTH, BanditTraces, mean_intervals
+from hmpo_lib.teach.bandits.direction_panel import STYLES
+from hmpo_lib.teach.bandits.rates_panel import BEST, Curve, as_curve, draw_curves, percents, view_rates
 from hmpo_lib.teach.bandits.worlds_experiment import random_world
 from hmpo_lib.teach.live import LiveRun
-from hmpo_lib.teach.panels import p_label
 from hmpo_lib.teach.plotting import Canvas
 
 FIRST_WORLD = 2000  # none of these worlds was recorded or chosen on
 SEEDS = 4  # samplings of each world
 
 
-@dataclass(frozen=True)
-class CurvesView:
-    """Intervals of the gain over CURVE_STEPS, by the mean's name."""
-
-    curves: dict[str, tuple[tuple[float, ...], ...]]
-
-
-def learn_worlds(kind: str, length: int, staleness: int, clip: str, p: float, worlds: int) -> Iterator[Tensor]:
-    """World by world the gain of the three named means and of p, ``[4, len(CURVE_STEPS)]``, a mean over samplings."""
-    exponents = {**{style.name: style.p for style in NAMED}, "chosen": p}
-    clip_range = CLIPS[clip]
-    place: Clip | None = None if clip_range is None else "token"
-    methods = {name: Method(Objective(q, place, clip_range), "notebook 05") for name, q in exponents.items()}
+def learn_worlds(rates: Mapping[str, float], kind: str, staleness: int, worlds: int) -> Iterator[Tensor]:
+    """World by world the gain of each mean at its rate, ``[4, CURVE_STEPS]``, a mean over samplings."""
+    methods = {style.name: Method(Objective(style.p), "notebook 05") for style in STYLES[:-1]}
+    methods[STYLES[-1].name] = Method(Objective(None), "notebook 05", p_schedule=pessimistic_schedule)
     for seed in range(FIRST_WORLD, FIRST_WORLD + worlds):
-        bandit, start = random_world(kind, length, seed)
-        curves = learn(
-            bandit,
-            methods,
-            seeds=range(SEEDS * seed, SEEDS * (seed + 1)),
-            steps=CURVE_STEPS[-1],
-            minibatches=staleness + 1,
-            learning_rate=LEARNING_RATE * length,
-            start_logits=start,
-        ).expected_reward.double()
+        bandit, start = random_world(kind, RATE_LENGTH, seed)
         worth = expected_reward(bandit, start)
-        yield ((curves - worth) / (bandit.rewards.max() - worth)).mean(dim=1)[:, list(CURVE_STEPS)]
+        gains = []
+        for name, method in methods.items():
+            curves = learn(
+                bandit,
+                {name: method},
+                seeds=range(SEEDS * seed, SEEDS * (seed + 1)),
+                steps=CURVE_STEPS[-1],
+                minibatches=staleness + 1,
+                learning_rate=rates[name] * RATE_LENGTH,
+                start_logits=start,
+            ).expected_reward[0, :, list(CURVE_STEPS)]
+            gains.append(((curves.double() - worth) / (bandit.rewards.max() - worth)).mean(dim=0))
+        yield torch.stack(gains)
 
 
-def view_curves(gains: Sequence[Tensor]) -> CurvesView:
-    """Means and intervals over the worlds so far."""
-    names = [*(style.name for style in NAMED), "chosen"]
-    intervals = mean_intervals(torch.stack(list(gains), dim=-1))  # [3, methods, points]
-    return CurvesView({name: tuple(map(tuple, intervals[:, k].tolist())) for k, name in enumerate(names)})
+def curves_of(gains: Sequence[Tensor]) -> dict[str, Curve]:
+    """Means and intervals over the worlds so far, by the mean's name."""
+    intervals = mean_intervals(torch.stack(list(gains), dim=-1))  # 3, methods, points
+    return {style.name: as_curve(intervals[:, k]) for k, style in enumerate(STYLES)}
 
 
-def learning_live(*, p: float, staleness: int, length: int, clip: str, kind: str, worlds: int = 20) -> LiveRun[Tensor]:
-    """A `LiveRun` over new random worlds; each one narrows the intervals. The arguments are the panel's values.
+def learning_live(
+    traces: BanditTraces, *, kind: str, staleness: int, rate: float, after: int, worlds: int = 12
+) -> LiveRun[Tensor]:
+    """A `LiveRun` over new random worlds; each one narrows the intervals. The arguments are `rates_explorer`'s values.
 
-    The cell's last line is ``gains = await learning_live(**panel.values).run()``.
+    The cell's last line is ``gains = await learning_live(traces, **panel.values).run()``.
     """
+    rates = view_rates(traces, kind, staleness, rate, after).rates
+    at_rate = "each at its best rate" if rate == BEST else f"rate {rate:g}"
     canvas = Canvas(760, 300)
-    move = draw_learning_curves(canvas, canvas.figure.add_axes((0.075, 0.17, 0.905, 0.72)), "new worlds")
+    move = draw_curves(canvas, canvas.mosaic("a")["a"], "Share of the way to the best sequence, on new worlds")
 
     def words(gains: Sequence[Tensor]) -> str:
-        curves = view_curves(gains).curves
-        ends = ", ".join(
-            f"{p_label(p) if name == 'chosen' else name} {100 * mean[-1]:.0f} % ({100 * low[-1]:.0f} to "
-            f"{100 * high[-1]:.0f} %)"
-            for name, (mean, low, high) in curves.items()
-        )
-        return f"{len(gains)} new worlds, rewards {kind}, T = {length}, {staleness} steps old, {clip}: {ends}."
+        at = CURVE_STEPS.index(after)
+        reached = {name: tuple(row[at] for row in curve) for name, curve in curves_of(gains).items()}
+        ends = ", ".join(f"{name} {percents(interval)}" for name, interval in reached.items())
+        setting = f"{len(gains)} new worlds, rewards {kind}, {staleness} steps old at most, {at_rate}"
+        return f"{setting}. After {after} steps: {ends}."
 
     return LiveRun(
-        lambda: learn_worlds(kind, length, staleness, clip, p, worlds),
+        lambda: learn_worlds(rates, kind, staleness, worlds),
         total=worlds,
         canvas=canvas,
-        draw=lambda gains: move(view_curves(gains)),
+        draw=lambda gains: move(curves_of(gains)),
         caption=words,
-        alt=lambda gains: f"Learning curves of three means and the chosen one, with their intervals. {words(gains)}",
+        alt=lambda gains: f"Learning curves of four means. {words(gains)}",
     )

@@ -94,7 +94,7 @@ def signed_gradients(
     return good, bad
 
 
-def log_ratio_variance(bandit: SequenceBandit, logits: Tensor, old_logits: Tensor) -> Tensor:
-    """Σ over sequences of old's probability · Var_t(d_t): how far the ratios within a sequence lie apart."""
+def log_ratio_spread(bandit: SequenceBandit, logits: Tensor, old_logits: Tensor) -> Tensor:
+    """How far the log-ratios within a sequence lie apart: the root of Σ over sequences of π_old · Var_t(d_t)."""
     d = sequence_logprobs(logits, bandit.sequences) - sequence_logprobs(old_logits, bandit.sequences)
-    return (sequence_probabilities(bandit, old_logits) * d.var(dim=1, correction=0)).sum()
+    return (sequence_probabilities(bandit, old_logits) * d.var(dim=1, correction=0)).sum().sqrt()
