@@ -2,8 +2,9 @@
 // its full size; it then scrolls within its own frame.
 (() => {
   "use strict";
+  const FULL = 720; // pixels of width at which the letters of a picture that is a file can be read
   function prepare(image) {
-    const full = Number(image.getAttribute("width"));
+    const full = Number(image.getAttribute("width")) || FULL;
     const frame = document.createElement("div");
     const button = document.createElement("button");
     frame.className = "hmpo-picture";
@@ -14,6 +15,7 @@
     frame.after(button);
     const set = (large) => {
       frame.classList.toggle("hmpo-large", large);
+      image.style.width = large ? `${full}px` : "";
       frame.tabIndex = large ? 0 : -1; // what scrolls can be scrolled by keys
       button.setAttribute("aria-pressed", String(large));
     };
@@ -32,7 +34,7 @@
   }
 
   document.addEventListener("DOMContentLoaded", () => {
-    document.querySelectorAll(".cell_output figure img[width]").forEach(prepare);
+    document.querySelectorAll(".cell_output figure img[width], .bd-article p > img").forEach(prepare);
     document.querySelectorAll('.cell_output [style*="overflow-x"]').forEach((text) => { text.tabIndex = 0; });
   });
 })();
