@@ -107,10 +107,6 @@ def test_an_import_from_deeper_is_found(line):
     assert len(deep_imports({"cells": [cell(1, source=line)]}, "bandits")) == 1
 
 
-# Pages whose second edition is not written yet; a name leaves this set with the rewriting.
-FIRST_EDITION = {path.stem for path in NOTEBOOKS if path.stem[:2] in ("10",)}
-
-
 def page_problems(notebook: dict) -> list[str]:
     """What makes a page hard to read or to teach from, a sentence each, as far as a machine can tell."""
     found = []
@@ -154,9 +150,7 @@ def page_problems(notebook: dict) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in NOTEBOOKS if path.stem not in FIRST_EDITION], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_page_keeps_what_a_machine_can_hold_of_a_page(path):
     assert page_problems(json.loads(path.read_text(encoding="utf-8"))) == []
 

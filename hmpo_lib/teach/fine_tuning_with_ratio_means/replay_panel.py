@@ -33,7 +33,7 @@ from hmpo_lib.teach.plotting import (
 
 MOST_TOKENS = 40
 WEIGHT_LIMITS = (1 / 16, 40)  # of n · W_t; n is at most 40
-LARGEST_REACH = math.log(300)  # of the axes of ratios; what lies beyond is drawn at the end
+LARGEST_REACH = math.log(5000)  # of the axes of ratios; what lies beyond is drawn at the end
 
 
 def replay_explorer(records: Sequence[StepRecord], objective: Objective) -> Panel[ReplayView]:
@@ -90,8 +90,8 @@ def _reach(ratios: Iterable[Sequence[float]]) -> float:
 
 def _ratio_ticks(reach: float) -> list[float]:
     """1, and the roundest ratio on either side of it."""
-    step = max(ratio for ratio in (1.01, 1.02, 1.05, 1.1, 1.25, 1.5, 2, 4, 10, 100) if ratio < math.exp(reach))
-    return [round(1 / step, 2), 1, step]
+    step = max(ratio for ratio in (1.01, 1.02, 1.05, 1.1, 1.25, 1.5, 2, 4, 10, 100, 1000) if ratio < math.exp(reach))
+    return [float(f"{1 / step:.2g}"), 1, step]
 
 
 def _draw_histograms(canvas: Canvas, axes: list[Axes], objective: Objective) -> Callable[[ReplayView], None]:

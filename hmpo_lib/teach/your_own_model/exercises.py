@@ -1,70 +1,32 @@
-"""Exercises of notebook 10: reading an answer without running it, and how many groups have something to teach."""
+"""Exercises of notebook 10: the honest ceiling, groups that teach, and the loss of one pass of several."""
 
 # Without types, as the reader sees them in the stubs:
 # mypy: allow-untyped-defs
 
-import re
+import torch
 
 from hmpo_lib.teach.checks import exercise
 
 
-def _whole_numbers(text, pattern=r"-?\d+"):
-    return [int(number) for number in re.findall(pattern, _without_thousands(text))]
-
-
-def _last(numbers):
-    return int(numbers[-1]) if numbers else None
-
-
-def _without_thousands(text):
-    return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-
-
 @exercise(
-    probes=[
-        ("12 + 30 = 42",),
-        ("It gets colder: -7",),
-        ("That makes 1,250 dollars.",),
-        ("no idea",),
-        ("42",),
-        ("from 1,000 down to -2,500",),
-        ("(7+12=19,19",),
-        ("40+2",),
-        ("It is 42, I think, or so.",),
-    ],
+    probes=[("7+12+5=",), ("1+2+3+4+5=",), ("18+3=",), ("19+19+19+19=",)],
     mistakes={
-        "That is the first number. What a text works out comes last.": (
-            lambda text: next(iter(_whole_numbers(text)), None)
+        "A sum of n numbers has n − 1 additions to show, one for each plus.": (
+            lambda prompt: 0.2 * (prompt.count("+") + 1)
         ),
-        "A number can be below 0: let a minus stand before its digits.": (
-            lambda text: (_whole_numbers(text, r"\d+") or [None])[-1]
+        "That counts the equals sign of the question. How many does the worked answer have?": (
+            lambda prompt: 0.2 * prompt.count("=")
         ),
-        "A comma in 1,250 does not end the number: first take out the commas that three digits follow, as with "
-        '`re.sub(",(?=[0-9]{3})", "", text)`.': (lambda text: _last(re.findall(r"-?\d+", text))),
-        "The comma in 19,19 parts two numbers. Take out those alone that three digits follow.": (
-            lambda text: _last(re.findall(r"-?\d+", text.replace(",", "")))
-        ),
-        "A text without a number has no answer: give None, not 0. Else an empty answer is right wherever 0 is.": (
-            lambda text: (_whole_numbers(text) or [0])[-1]
-        ),
-        "That is a text: make a whole number of it with `int`.": (
-            lambda text: (re.findall(r"-?\d+", _without_thousands(text)) or [None])[-1]
-        ),
-        "Nothing may be worked out here: what the model writes is text, not a program.": (
-            lambda text: 42 if text == "40+2" else (_whole_numbers(text) or [None])[-1]
-        ),
+        "That is the number of steps. Each of them earns 0.2.": (lambda prompt: prompt.count("+")),
     },
-    insight="It reads, and it never runs what it reads. `question_file` uses such a reader, with fractions and more.",
+    insight="Averaged over the prompts of a rollout it is a line that no honest run can cross.",
 )
-def last_number(text):
-    """Which whole number comes last in a text? None if there is none.
+def honest_pay(prompt):
+    """What does an honest answer to a sum such as `7+12+5=` earn at most, at 0.2 for every equals sign?
 
-    A minus may stand before the digits, and a comma between thousands: the last of "1,000 down to -2,500" is -2500. The
-    comma in the unfinished work "(7+12=19,19" parts two numbers: there it is 19. The text is written by a model in
-    training, so do not use eval: `re.findall(pattern, text)` lists what matches.
+    It shows each addition once: `(7+12=19,19+5=24)24`.
     """
-    numbers = re.findall(r"-?\d+", re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text))
-    return int(numbers[-1]) if numbers else None
+    return 0.2 * prompt.count("+")
 
 
 @exercise(
@@ -93,3 +55,33 @@ def share_of_groups_that_teach(q, n):
     wrong, every advantage is 0.
     """
     return 1 - q**n - (1 - q) ** n
+
+
+PUSHES = torch.tensor([0.5, -1.0, 2.0])
+
+
+@exercise(
+    probes=[(PUSHES, 3), (PUSHES, 12), (PUSHES[:1], 12), (-PUSHES, 100)],
+    mistakes={
+        "That divides by the tokens of this pass: in a pass of few tokens each would count for more.": (
+            lambda pushes, tokens_of_the_step: -pushes.mean()
+        ),
+        "That is the sum. The loss of the step is an average over its tokens.": (
+            lambda pushes, tokens_of_the_step: -pushes.sum()
+        ),
+        "An optimizer makes the loss smaller: what is good has to have a minus.": (
+            lambda pushes, tokens_of_the_step: pushes.sum() / tokens_of_the_step
+        ),
+        "That is the mean of this pass, over all tokens once more. Start from the sum.": (
+            lambda pushes, tokens_of_the_step: -pushes.mean() / tokens_of_the_step
+        ),
+    },
+    insight="The gradients of all passes now add up to that of the whole step, however it is cut.",
+)
+def loss_of_a_pass(pushes, tokens_of_the_step):
+    """What must one pass contribute, so that all passes together have the loss of the step?
+
+    The step's loss is minus the average of A · r over all its tokens. A pass sees some of them: `pushes` is a tensor of
+    their A · r.
+    """
+    return -pushes.sum() / tokens_of_the_step
