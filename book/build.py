@@ -29,6 +29,8 @@ SOURCE, SITE = BOOK / "_build" / "source", BOOK / "_build" / "html"
 CACHE = ROOT / ".cache" / "book"
 KATEX = BOOK / "node_modules" / "katex" / "dist"
 
+READ = (".py", ".safetensors", ".csv", ".json", ".lock")  # what a notebook's outputs may depend on
+
 # Asked of the kernel at a notebook's end: which modules of ours its outputs depend on.
 MODULES = "import sys; print(*{m.__file__ for n, m in sys.modules.items() if n.startswith('hmpo_lib')}, sep='\\n')"
 
@@ -46,7 +48,7 @@ def code_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 def contents() -> dict[str, str]:
     """Everything in the repository that a notebook's outputs may depend on, by name."""
     files = [*(ROOT / "hmpo_lib").rglob("*.py"), *(ROOT / "data").rglob("*"), ROOT / "requirements.lock"]
-    return {path.relative_to(ROOT).as_posix(): digest(path.read_bytes()) for path in files if path.is_file()}
+    return {path.relative_to(ROOT).as_posix(): digest(path.read_bytes()) for path in files if path.suffix in READ}
 
 
 def stamp(notebook: nbformat.NotebookNode, now: Mapping[str, str], modules: Collection[str]) -> str:
