@@ -77,7 +77,7 @@ def stepped(change):
             lambda W, B, rate, heads: W - torch.cat([newton_schulz(part) for part in B.chunk(heads)])
         ),
     },
-    insight="A loud head no longer takes the step from a quiet one: each moves by the rate along its own directions.",
+    insight="Each head now moves by the rate along its own directions, whatever the other heads' gradients are.",
 )
 def per_head_step(W, B, rate, heads):
     """One step of Muon with each head by itself; give back the new W.

@@ -1,5 +1,6 @@
 """The plots of notebook 07's main figures. Each function draws the axes and gives the function that moves them."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,13 +30,17 @@ def draw_max_logits(canvas: Canvas, axes: Any) -> Move:
     tidy_axes(axes, title="Largest logits $S_{max}$", xlim=XLIM)
     _logit_axis(axes)
     lines = head_lines(canvas, axes, HEADS)
-    threshold = canvas.animate(axes.plot([], [], color=ORANGE, linewidth=1.5, label="τ")[0])
-    axes.legend(loc="lower right", fontsize=9, frameon=False, borderaxespad=0.1)
+    threshold = canvas.animate(axes.plot([], [], color=ORANGE, linewidth=1.5)[0])
+    name = canvas.animate(axes.text(XLIM[1], 1, "τ", color=ORANGE, fontsize=10, ha="right", va="bottom"))
 
     def move(view: Any) -> None:
         for line, values in zip(lines, view.max_logits.T.tolist(), strict=True):
             line.set_data(STEPS[: len(values)], values)
-        threshold.set_data(XLIM, [min(view.threshold, 10 * LOGIT_LIMITS[1])] * 2)  # no clip: above the axes
+        clipped = math.isfinite(view.threshold)
+        threshold.set_data(XLIM, [view.threshold if clipped else 1] * 2)
+        threshold.set_visible(clipped)
+        name.set_visible(clipped)
+        name.set_y(view.threshold if clipped else 1)
 
     return move
 

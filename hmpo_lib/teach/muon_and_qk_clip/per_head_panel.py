@@ -114,7 +114,7 @@ def per_head_explorer(traces: HotTraces, *, times: float = 1.0) -> Panel[PerHead
     axes["lengths"].set_ylim(0, LONGEST)
     label_ticks(axes["lengths"], range(1, HEADS_PER_LAYER + 1), axis="x")
     steps = [STEPS_PER_RECORD * (k + 1) for k in range(RECORDS)]
-    tidy_axes(axes["differences"], title="Loss: per head minus one", xlabel="optimizer steps", ylim=DIFFERENCE_LIMITS)
+    tidy_axes(axes["differences"], title="Difference of the loss", xlabel="optimizer steps", ylim=DIFFERENCE_LIMITS)
     axes["differences"].set_xlim(0, steps[-1] + 1)
     axes["differences"].axhline(0, color=BLACK, linewidth=0.8)
     curves = [canvas.animate(axes["differences"].plot([], [], color=GREY, linewidth=1.1, alpha=0.9)[0]) for _ in SEEDS]
