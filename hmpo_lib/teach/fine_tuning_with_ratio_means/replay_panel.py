@@ -89,7 +89,11 @@ def _reach(ratios: Iterable[Sequence[float]]) -> float:
 
 
 def _ratio_ticks(reach: float) -> list[float]:
-    """1, and the roundest ratio on either side of it."""
+    """1, and the roundest ratio on either side of it.
+
+    >>> _ratio_ticks(0.1), _ratio_ticks(8.0)
+    ([0.91, 1, 1.1], [0.001, 1, 1000])
+    """
     step = max(ratio for ratio in (1.01, 1.02, 1.05, 1.1, 1.25, 1.5, 2, 4, 10, 100, 1000) if ratio < math.exp(reach))
     return [float(f"{1 / step:.2g}"), 1, step]
 
