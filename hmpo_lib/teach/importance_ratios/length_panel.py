@@ -91,6 +91,7 @@ def length_explorer(*, ratio: float = 1.02, spread: float = 0.0) -> Panel[Spread
         widths[kind] = canvas.animate(right.plot([], [], label=kind, **look)[0])
     here = [canvas.animate(axes.axvline(1.0, color=GREY, linewidth=1)) for axes in (left, right)]
     alike = canvas.animate(right.text(20, 0.1, "", ha="center", fontsize=10, color=GREY))
+    next(iter(bands.values())).set_label("95 % of them")
     left.legend(loc="upper left", fontsize=9, handlelength=3.5, frameon=False)
 
     def draw(view: SpreadView) -> None:

@@ -57,7 +57,13 @@ def range_by_length() -> Panel[RangeView]:
     canvas = Canvas(760, 320)
     axes = canvas.mosaic([["means", "shares"]], width_ratios=(1.25, 1))
     left, right = axes["means"], axes["shares"]
-    tidy_axes(left, title="The geometric mean of an answer", xlabel="its logarithm", xlim=(-0.08, 0.08), grid=False)
+    tidy_axes(
+        left,
+        title="The geometric mean of an answer",
+        xlabel="its distance from 1; bells of one height",
+        xlim=(-0.08, 0.08),
+        grid=False,
+    )
     left.set(ylim=(0, 1.14), yticks=[])
     left.spines["left"].set_visible(False)
     label_ticks(left, [-0.05, 0, 0.05], ["−5 %", "0", "+5 %"], axis="x")

@@ -83,7 +83,7 @@ def push_explorer(ratios: Sequence[float], *, p: float = -1.0, advantage: float 
     """What one step does to the ratios, each token's push, and their sum, beside those of p = 0."""
     log_of(ratios)
     canvas = Canvas(760, 330)
-    axes = canvas.mosaic([["step", "pushes", "total"]], width_ratios=(1.5, 1.35, 0.5))
+    axes = canvas.mosaic([["step", "pushes", "total"]], width_ratios=(1.35, 1.3, 0.75))
     moves = [
         _draw_step(canvas, axes["step"], ratios),
         _draw_pushes(canvas, axes["pushes"], ratios),
@@ -137,7 +137,7 @@ def _draw_step(canvas: Canvas, axes: Any, ratios: Sequence[float]) -> Move:
 
 def _draw_pushes(canvas: Canvas, axes: Any, ratios: Sequence[float]) -> Move:
     """A bar for each token's push, beside its push at p = 0; what is longer than the axes says so by its number."""
-    limit = 1.25 * max(push for p in (-1.0, 0.0, 1.0) for push in view_pushes(ratios, p, 1.0).pushes)
+    limit = _push_limit(ratios)
     n, size = len(ratios), 9 if len(ratios) <= 6 else 6
     _tidy_bars(axes, "Each push (pale: at p = 0)", limit)
     axes.set(xlabel="ratio", xlim=(-0.55, 1.22 * n - 0.35))
@@ -159,30 +159,36 @@ def _draw_pushes(canvas: Canvas, axes: Any, ratios: Sequence[float]) -> Move:
         at_zero.set(text=f"p = 0:\n{signed(sign * equal)}", y=base + sign * equal)
         for bar, label, push in zip(bars, labels, view.pushes, strict=True):
             bar.set(y=base, height=push, facecolor=exponent_colour(view.p))
-            beyond = abs(push) > 0.92 * limit
             label.set(
                 text=signed(push), y=base + sign * min(abs(push), 0.92 * limit), va="bottom" if sign > 0 else "top"
             )
-            label.set(color=exponent_colour(view.p), bbox=BOX if beyond else None)
+            label.set(color=exponent_colour(view.p), bbox=BOX)
 
     return move
+
+
+def _push_limit(ratios: Sequence[float]) -> float:
+    """Where the axis of single pushes ends: a little above the largest at p = −1, 0 and 1."""
+    return 1.25 * max(push for p in (-1.0, 0.0, 1.0) for push in view_pushes(ratios, p, 1.0).pushes)
 
 
 def _draw_total(canvas: Canvas, axes: Any, ratios: Sequence[float]) -> Move:
     """All pushes in one bar, a part for each token, beside their sum at p = 0."""
     limit, at_zero = 1.2 * max(ratios), view_pushes(ratios, 0.0, 1.0).total
-    _tidy_bars(axes, "All pushes", limit)
+    _tidy_bars(axes, f"All (bars ÷ {limit / _push_limit(ratios):.1f})", limit)
     axes.set(xlim=(-0.6, 0.6), xticks=[])
     foot = canvas.animate(axes.axhline(0, color=GREY, linewidth=1))
     ghost = canvas.animate(axes.bar([-0.3], [0.0], width=0.3, color=PALE_GREEN, edgecolor=GREEN)[0])
+    ghost_label = canvas.animate(axes.text(-0.32, 0, "", color=GREEN, ha="center", fontsize=9))
     zeros = [0.0] * len(ratios)
     parts = [canvas.animate(bar) for bar in axes.bar([0.16] * len(ratios), zeros, width=0.5, edgecolor="white")]
-    label = canvas.animate(axes.text(0.08, 0, "", ha="center", fontsize=10, fontweight="bold"))
+    label = canvas.animate(axes.text(0.24, 0, "", ha="center", fontsize=10, fontweight="bold", bbox=BOX))
 
     def move(view: PushView) -> None:
         sign, top = view.advantage, 0.0 if view.advantage > 0 else limit
         foot.set_ydata([top, top])
         ghost.set(y=top, height=sign * at_zero)
+        ghost_label.set(text=signed(sign * at_zero), y=top + sign * at_zero, va="bottom" if sign > 0 else "top")
         for part, push in zip(parts, view.pushes, strict=True):
             part.set(y=top, height=push, facecolor=exponent_colour(view.p))
             top += push
