@@ -25,7 +25,7 @@ from hmpo_lib.teach.checks import exercise
     insight="With one minibatch and one epoch there are none: every step is the same for GRPO, GSPO and HMPO.",
 )
 def steps_that_can_depend_on_p(rollouts, minibatches, epochs):
-    """How many optimizer steps of a run can depend on the exponent p?
+    """For how many steps of a run does p matter to the step itself, given the model and the answers then?
 
     Each rollout is split into minibatches, with one optimizer step for each of them. The whole rollout is passed over
     `epochs` times before the next one is drawn.

@@ -15,7 +15,7 @@ STATIONS = (
     ("loss", "−A · M_p(ratios),\non average"),
     ("step", "of the optimizer"),
 )
-INNER = 3  # from here on the stations are passed once per minibatch
+INNER = 4  # from here on the stations are passed once per minibatch
 
 
 def the_loop() -> Still:
