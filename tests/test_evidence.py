@@ -1,6 +1,7 @@
 """The evidence: its plan came before its runs, its statistics are those of others, its verdicts follow from records."""
 
 import csv
+import dataclasses
 import subprocess
 from pathlib import Path
 
@@ -326,6 +327,12 @@ def test_the_theory_picture_is_linear_and_leaves_the_controls_out(evidence):
         assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "linear")
         drawn = [line for line in ax.lines if line.get_marker() != "None" and len(line.get_xdata()) == 1]
         assert len(drawn) == sum(effect.setting != "on_policy" for effect in found)
+
+
+def test_the_theory_is_asked_of_cells_that_differ_from_the_geometric_one_in_the_exponent_alone(evidence):
+    for effect in effects(evidence):
+        cell = cell_of(effect.setting, effect.exponents)
+        assert dataclasses.replace(cell, exponents=GEOMETRIC) == cell_of(effect.setting, GEOMETRIC)
 
 
 def test_the_explorer_opens_on_the_arithmetic_beside_the_geometric_mean(evidence):

@@ -1,5 +1,6 @@
 """Theory against measurement: is the effect of the mean known from |p| and the spread of the ratios alone?"""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,10 @@ class Effect(NamedTuple):
 
 
 def effects(evidence: Evidence) -> list[Effect]:
-    """Of every cell in a complete setting, with the spreads of the first rollout of the cell with p = 0."""
+    """Of every cell that differs from that with p = 0 in p alone, in a complete setting.
+
+    Spreads are those of the first rollout at p = 0. Where clips are calibrated their ranges differ, too: no such cells.
+    """
     found = []
     for setting in complete_settings(evidence):
         base = cell_of(setting, GEOMETRIC)
@@ -48,8 +52,9 @@ def effects(evidence: Evidence) -> list[Effect]:
             float(np.nanmean(evidence.curves(base, f"within_{sign}", seeds)[:, 0])) for sign in ("good", "bad")
         )
         for e in exponents_in(evidence, setting):
-            if e != GEOMETRIC:
-                difference = evidence.mean_reward(cell_of(setting, e), seeds) - evidence.mean_reward(base, seeds)
+            cell = cell_of(setting, e)
+            if cell != base and dataclasses.replace(cell, exponents=GEOMETRIC) == base:
+                difference = evidence.mean_reward(cell, seeds) - evidence.mean_reward(base, seeds)
                 size = (abs(e.good) * good + abs(e.bad) * bad) / 2
                 found.append(Effect(setting, e, size, e.bad * bad**2 - e.good * good**2, float(difference.mean())))
     return found
