@@ -35,7 +35,7 @@ def cells_table(evidence: Evidence) -> str:
         runs = [evidence.by_cell[cell.name][seed] for seed in seeds]
         held_out = np.mean([0.0 if run.held_out is None else run.held_out[0] for run in runs])
         clip = (
-            "none" if cell.clip_range is None else f"{cell.clip}, {cell.clip_range[0]:.5g} to {cell.clip_range[1]:.5g}"
+            "none" if cell.clip_range is None else f"{cell.clip}, {cell.clip_range[0]:.6g} to {cell.clip_range[1]:.6g}"
         )
         parts = (
             _escaped(label(cell.exponents)),
