@@ -67,7 +67,7 @@ def view_curves(evidence: Evidence, setting: str, exponents: Exponents, beside: 
         metric,
         curves,
         {e: np.nanmedian(values(e), axis=0) for e in there if e in LOOKS},
-        {e: interquartile_interval(mean, resamples=500) for e, mean in means.items()},
+        {e: interquartile_interval(mean) for e, mean in means.items()},
         student(means[chosen[0]] - means[chosen[1]]) if len(curves) == 2 else None,
     )
 
@@ -78,11 +78,11 @@ def curves_caption(view: CurvesView) -> str:
     said = "; ".join(
         f"{long_name(e)} {mean:.3f} ({low:.3f} to {high:.3f})" for e, (mean, low, high) in view.summaries.items()
     )
-    words = f"{METRICS[view.metric]} over a run, {seeds} seeds: {said}"
+    words = f"{METRICS[view.metric]} over a run, interquartile mean of {seeds} seeds: {said}"
     if view.difference is None:
         return f"{words}."
     mean, low, high = view.difference
-    return f"{words}; difference {mean:+.3f} ({low:+.3f} to {high:+.3f})."
+    return f"{words}; mean difference on the same seeds {mean:+.3f} ({low:+.3f} to {high:+.3f})."
 
 
 def curves_alt(view: CurvesView) -> str:

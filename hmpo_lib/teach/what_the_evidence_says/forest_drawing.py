@@ -61,7 +61,7 @@ def forest_plot(judged: Mapping[str, Sequence[Judged]]) -> Still:
     caption = (
         f"{len(rows)} comparisons on the same seeds: "
         + ", ".join(f"{count} {short}" for short, count in counts.items())
-        + ". Grey band: ±0.02. Corrected by Holm within each family."
+        + ". Grey band: ±0.02. Verdicts, not bars, are corrected by Holm within each family."
     )
     alt = "A forest plot. " + "; ".join(
         f"{FAMILY_TITLES[family]}, {comparison.label}: {verdict.difference:+.3f} ({verdict.low:+.3f} to "
