@@ -36,8 +36,8 @@ def page_of(notebook: nbformat.NotebookNode, *, lab: str) -> nbformat.NotebookNo
     """
     page = copy.deepcopy(notebook)
     page.metadata.pop("widgets", None)
-    page.cells = []
-    for cell in copy.deepcopy(notebook.cells):
+    cells, page.cells = page.cells, []
+    for cell in cells:
         tags = cell.metadata.pop("tags", [])
         if "lab" in tags or "check" in tags:
             continue

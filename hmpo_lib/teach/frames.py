@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-MOST_FRAMES = 120  # of a panel whose author names no stops: about a megabyte
-FEWEST_STOPS = 3  # of a slider, before a control is fixed instead
+MOST_FRAMES = 120  # of a panel: about a megabyte
+FEWEST_STOPS = 3  # of a slider, below which its author has to choose
 MOST_BUTTONS = 6  # of a choice; a longer one becomes a list
 EFFORT = 4  # of WebP, 0 to 6
 SPACES = "\u2007 "  # with which labels are kept from jumping
@@ -114,8 +114,7 @@ def panel_figure(panel: Any, still: str, folder: Path) -> str:
     choices, fixed = choices_of(panel.controls, panel.initial, panel.book)
     if not choices:
         return still
-    background, _, _ = panel.picture.snapshot(None)
-    reel = Reel(background)
+    reel = Reel(panel.picture.background())
     for settings in itertools.product(*(choice.settings for choice in choices)):
         values = dict(panel.initial)
         for setting in settings:
@@ -135,7 +134,8 @@ def choices_of(controls: Mapping[str, Any], initial: Mapping[str, Any], book: Bo
             example. A control that is not named keeps all its stops, or as many as leave `MOST_FRAMES` pictures.
 
     Raises:
-        ValueError: a name that is no control, or a value that a control cannot take.
+        ValueError: a name that is no control, a value that a control cannot take, or more than `MOST_FRAMES` pictures
+            however few stops the sliders keep.
     """
     named: dict[str, Choice] = {}
     for name, stops in book.items():
@@ -150,8 +150,7 @@ def choices_of(controls: Mapping[str, Any], initial: Mapping[str, Any], book: Bo
     for name, control in controls.items():
         if name not in held and (every := _all_stops(control)) is not None:
             free[name] = _choice(name, control, every, initial)
-    thinned = _fit(free, MOST_FRAMES // math.prod(len(choice.stops) for choice in named.values()))
-    moving = [choice for choice in {**named, **thinned}.values() if len(choice.stops) > 1]
+    moving = [choice for choice in _fit(named, free) if len(choice.stops) > 1]
     order = list(controls)
     moving.sort(key=lambda choice: min(order.index(name) for name in choice.settings[0]))
     moved = {name for choice in moving for setting in choice.settings for name in setting}
@@ -237,17 +236,20 @@ def _examples(
     return Choice(name, kind, list(settings), list(settings.values()), list(settings.values()).index(opening))
 
 
-def _fit(free: dict[str, Choice], most: int) -> dict[str, Choice]:
-    """At most so many pictures: the longest slider loses every other stop until they fit, then whole controls."""
-    fitted = dict(free)
-    while math.prod(len(choice.stops) for choice in fitted.values()) > most:
-        sliders = {name: c for name, c in fitted.items() if c.kind == "range" and len(c.stops) > FEWEST_STOPS}
-        if sliders:
-            longest = max(sliders, key=lambda name: len(sliders[name].stops))
-            fitted[longest] = _thin(fitted[longest])
-        else:
-            fitted.popitem()
-    return fitted
+def _fit(named: Mapping[str, Choice], free: Mapping[str, Choice]) -> list[Choice]:
+    """At most `MOST_FRAMES` pictures: the longest slider without named stops loses every other until they fit."""
+    fitted = {**named, **free}
+    while math.prod(len(choice.stops) for choice in fitted.values()) > MOST_FRAMES:
+        sliders = [name for name in free if fitted[name].kind == "range" and len(fitted[name].stops) > FEWEST_STOPS]
+        if not sliders:
+            stops = " × ".join(f"{choice.label} {len(choice.stops)}" for choice in fitted.values())
+            raise ValueError(
+                f"this panel has too many pictures for the book: {stops}. Expected at most {MOST_FRAMES}: give "
+                "`book` fewer stops of some control, or one, and it stands still."
+            )
+        longest = max(sliders, key=lambda name: len(fitted[name].stops))
+        fitted[longest] = _thin(fitted[longest])
+    return list(fitted.values())
 
 
 def _thin(choice: Choice) -> Choice:

@@ -118,7 +118,7 @@ class LiveRun(Generic[R]):
         self._going, self._stopping, self.records = asyncio.Event(), False, []
         self._going.set()
         self._show_state()
-        self._reel = Reel(self.picture.snapshot(None)[0]) if book_folder() is not None else None
+        self._reel = Reel(self.picture.background()) if book_folder() is not None else None
         self._reel_steps = []
         self.picture.clear(f"Waiting for the first of {self.total} steps.")
         output = display(self, display_id=True)  # None outside of a notebook

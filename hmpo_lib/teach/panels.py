@@ -79,11 +79,14 @@ class Picture(Generic[D]):
             f'style="display: block" decoding="sync" src="{data_url(png)}">'
         )
 
-    def snapshot(self, data: D | None) -> tuple[Any, str, str]:
-        """Pixels, caption and alt text of the data, or of the empty axes; what the page shows stays as it is."""
+    def background(self) -> Any:
+        """Pixels of the empty axes; what the page shows stays as it is."""
         with self._lock:
-            if data is None:
-                return self._canvas.pixels(moving=False), "", ""
+            return self._canvas.pixels(moving=False)
+
+    def snapshot(self, data: D) -> tuple[Any, str, str]:
+        """Pixels, caption and alt text of the data; what the page shows stays as it is."""
+        with self._lock:
             self._draw(data)
             return self._canvas.pixels(), self._caption(data), self._alt(data)
 

@@ -10,13 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import SITE
+from .conftest import LIVE, PAGES, SITE, panels_of
 
 AXE = SITE.parents[1] / "node_modules" / "axe-core" / "axe.min.js"
-PAGES = sorted(
-    path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html") if "_static" not in path.relative_to(SITE).parts
-)
-LIVE = [path for path in PAGES if 'data-frames="' in (SITE / path).read_text(encoding="utf-8")]
 
 # What the theme brings around each page, and no page can mend: its logo stands outside of the landmarks, and its button
 # for the search is called "Search" while "Ctrl+K" stands on it, too.
@@ -56,15 +52,6 @@ OWN = """() => {
 }"""
 
 
-def open_folds(page: Page) -> None:
-    """Everything that the page can show is in sight, its panels alive."""
-    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
-    figures = page.locator("figure[data-frames]")
-    for k in range(figures.count()):
-        figures.nth(k).scroll_into_view_if_needed()
-        expect(figures.nth(k)).to_have_attribute("data-live", "yes", timeout=30_000)
-
-
 def violations(page: Page, **options: Any) -> list[str]:
     """What axe-core finds, a line for each element."""
     ask = "([context, options]) => axe.run(context, options)"
@@ -78,7 +65,7 @@ def test_a_page_can_be_read_seen_and_used_by_everyone(path, open_page):
     if not AXE.exists():
         pytest.skip("no axe-core in book/node_modules: make book")
     page = open_page(path)
-    open_folds(page)
+    panels_of(page)
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = {"in the light": violations(page, rules=THEME | CORNERS)}
     page.keyboard.press("Tab")  # from now on the focus is shown
@@ -94,7 +81,7 @@ def test_a_page_can_be_read_seen_and_used_by_everyone(path, open_page):
 @pytest.mark.parametrize("path", LIVE[:1])
 def test_the_tab_key_goes_through_every_control_of_the_page_and_leaves_it(path, open_page):
     page = open_page(path)
-    open_folds(page)
+    panels_of(page)
     page.evaluate(
         "document.querySelectorAll('article :is(a[href], button, input, select, summary)')"
         ".forEach((e, k) => { if (e.checkVisibility({ visibilityProperty: true })) e.dataset.stop = k; })"
@@ -120,7 +107,7 @@ def test_the_tab_key_goes_through_every_control_of_the_page_and_leaves_it(path, 
 @pytest.mark.parametrize("path", LIVE[:1])
 def test_a_caption_is_not_spoken_while_a_slider_is_dragged_and_once_when_it_rests(path, open_page):
     page = open_page(path)
-    open_folds(page)
+    panels_of(page)
     figure = page.locator("figure[data-frames]", has=page.locator("input[type=range]")).first
     slider = figure.locator("input[type=range]").first
     slider.scroll_into_view_if_needed()
@@ -148,7 +135,7 @@ def test_a_caption_is_not_spoken_while_a_slider_is_dragged_and_once_when_it_rest
 @pytest.mark.parametrize("path", LIVE[:1])
 def test_on_a_phone_a_tap_or_a_key_shows_a_picture_in_full_size_within_its_own_frame(path, open_page):
     page = open_page(path, width=390, has_touch=True)
-    open_folds(page)
+    panels_of(page)
     figure = page.locator("figure[data-frames]").first
     image, whole = figure.locator("img"), figure.get_by_role("button", name="Full size")
     image.scroll_into_view_if_needed()
@@ -165,7 +152,7 @@ def test_on_a_phone_a_tap_or_a_key_shows_a_picture_in_full_size_within_its_own_f
 @pytest.mark.parametrize("path", LIVE[:1])
 def test_on_paper_a_panel_is_its_picture_with_its_ground_and_without_its_controls(path, open_page):
     page = open_page(path)
-    open_folds(page)
+    panels_of(page)
     figure = page.locator("figure[data-frames]").first
     figure.locator("input[type=range]").first.press("End")
     page.emulate_media(media="print")
@@ -199,7 +186,7 @@ def test_the_site_opens_from_a_folder_whose_name_has_spaces_and_umlauts(tmp_path
     with browser.new_context(offline=True) as context:
         page = context.new_page()
         page.goto((place / LIVE[0]).absolute().as_uri())
-        open_folds(page)
+        panels_of(page)
         figure = page.locator("figure[data-frames]").first
         before = figure.locator("img").get_attribute("src")
         figure.locator("input[type=range]").first.press("End")

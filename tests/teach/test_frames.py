@@ -20,7 +20,6 @@ from hmpo_lib.teach.panels import WIDGET_VIEW
 def book(tmp_path, monkeypatch):
     """The folder of the frames, while the book is built."""
     monkeypatch.setenv("HMPO_BOOK", str(tmp_path))
-    monkeypatch.delenv("HMPO_FAST", raising=False)
     return tmp_path
 
 
@@ -163,6 +162,15 @@ def test_too_many_pictures_are_thinned_evenly_and_keep_ends_and_start():
     assert (a.stops[0], a.stops[a.start], a.stops[-1]) == ("0", "3", "20")
     assert (b.stops[b.start], kind.stops, fixed) == ("7", ["the 0", "the 1"], "")
     assert 6 <= len(a.stops) <= len(b.stops) + 3
+
+
+@pytest.mark.parametrize("named", [{}, {"a": range(11), "b": range(11)}, {"a": range(11), "b": range(11), "x": [1]}])
+def test_more_pictures_than_thinning_can_mend_are_refused(named):
+    controls = {"a": toggle(*range(11)), "b": toggle(*range(11)), "x": slider(widgets.IntSlider, "x", value=1, max=9)}
+    with pytest.raises(ValueError, match=r"a 11 × b 11 × x [13]\. Expected at most 120"):
+        choices_of(controls, {"a": 0, "b": 0, "x": 1}, named)
+    (a, x), fixed = choices_of(controls, {"a": 0, "b": 0, "x": 1}, {"b": [0]})
+    assert (len(a.stops), len(x.stops), fixed) == (11, 10, "b the 0")
 
 
 def test_a_control_that_takes_anything_is_fixed_and_said_to_be():
