@@ -2,17 +2,16 @@
 
 import ast
 import copy
-import importlib.util
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from .scripts import load_script
+
 ROOT = Path(__file__).resolve().parent.parent
-_spec = importlib.util.spec_from_file_location("page_table", ROOT / "tools" / "page_table.py")
-page_table = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(page_table)
+page_table = load_script("tools/page_table.py")
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(path for path in FOLDER.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 LIMIT_BYTES = 1_000_000

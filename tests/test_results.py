@@ -1,7 +1,6 @@
 """The figures that are quoted are those of the committed rows."""
 
 import csv
-import importlib.util
 import itertools
 import math
 from pathlib import Path
@@ -10,14 +9,13 @@ import pytest
 import scipy.stats
 import torch
 
+from .scripts import load_script
+
 REPOSITORY = Path(__file__).parent.parent
 
 
 def tool():
-    spec = importlib.util.spec_from_file_location("record_methods", REPOSITORY / "tools" / "record_methods.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/record_methods.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,18 @@
 """The answer key has what the pages ask, and the reference's docstrings lose nothing. Needs no built book."""
 
 import doctest
-import importlib.util
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from ..scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def load(name):
-    spec = importlib.util.spec_from_file_location(f"book_{name}", ROOT / "book" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(f"book/{name}.py")
 
 
 answer_key, docstrings, pages = load("answer_key"), load("docstrings"), load("pages")

@@ -22,6 +22,8 @@ from hmpo_lib import group_advantages, teach
 from hmpo_lib.teach import check
 from hmpo_lib.teach.checks import EXERCISES, Exercise, same
 
+from ..scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[2]
 # Importing the package of a notebook registers its exercises.
 MODULES = sorted(
@@ -156,10 +158,7 @@ def test_solutions_shown_in_a_notebook_use_only_names_that_it_has(path):
 
 @pytest.fixture
 def tool():
-    spec = importlib.util.spec_from_file_location("write_stubs", ROOT / "tools" / "write_stubs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/write_stubs.py")
 
 
 def test_tool_leaves_a_notebook_with_its_stubs_as_it_is(tool, tmp_path):

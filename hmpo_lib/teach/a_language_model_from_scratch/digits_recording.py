@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from hmpo_lib.teach.recordings import load_recording, recording_path
+from hmpo_lib.teach.recordings import load_tables, recording_path
 
 RECORDED = recording_path("digits.safetensors")
 
@@ -41,4 +41,4 @@ def load_digit_traces(path: str | Path = RECORDED) -> DigitTraces:
     >>> load_digit_traces().off_right.shape
     torch.Size([2, 2, 16, 3])
     """
-    return DigitTraces(**{name: table.double() for name, table in load_recording(path).items()})
+    return load_tables(DigitTraces, path)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import Setting
-from hmpo_lib.teach.recordings import load_recording, recording_path
+from hmpo_lib.teach.recordings import load_tables, recording_path
 
 RECORDED = recording_path("optimizers.safetensors")
 
@@ -87,4 +87,4 @@ def load_race_traces(path: str | Path = RECORDED) -> RaceTraces:
     >>> load_race_traces().held_out_losses.shape
     torch.Size([2, 5, 16])
     """
-    return RaceTraces(**{name: table.double() for name, table in load_recording(path).items()})
+    return load_tables(RaceTraces, path)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hmpo_lib.teach.recordings import load_recording, recording_path
+from hmpo_lib.teach.recordings import load_tables, recording_path
 from hmpo_lib.teach.shared import exponents
 
 RECORDED = recording_path("bandits.safetensors")
@@ -57,7 +57,7 @@ def load_bandit_traces(path: str | Path = RECORDED) -> BanditTraces:
     >>> load_bandit_traces().gradients.shape[-1]  # worlds
     20
     """
-    return BanditTraces(**{name: table.double() for name, table in load_recording(path).items()})
+    return load_tables(BanditTraces, path)
 
 
 def mean_intervals(values: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from hmpo_lib.teach.recordings import load_recording, recording_path
+from hmpo_lib.teach.recordings import load_tables, recording_path
 
 RISK_RECORDED = recording_path("risk.safetensors")
 
@@ -42,4 +42,4 @@ def load_risk_traces(path: str | Path = RISK_RECORDED) -> RiskTraces:
     >>> load_risk_traces().shares.shape[-1]  # seeds
     200
     """
-    return RiskTraces(**{name: table.double() for name, table in load_recording(path).items()})
+    return load_tables(RiskTraces, path)

@@ -8,7 +8,7 @@ from torch import Tensor
 from hmpo_lib.lm.config import FineTuneConfig
 from hmpo_lib.methods import METHODS, Method
 from hmpo_lib.objectives import Objective
-from hmpo_lib.teach.recordings import load_recording, recording_path
+from hmpo_lib.teach.recordings import load_tables, recording_path
 
 RECORDED = recording_path("exponents.safetensors")
 
@@ -56,4 +56,4 @@ def load_exponent_runs(path: str | Path = RECORDED) -> ExponentRuns:
     >>> load_exponent_runs().rewards.shape
     torch.Size([2, 3, 5, 10])
     """
-    return ExponentRuns(**{name: table.double() for name, table in load_recording(path).items()})
+    return load_tables(ExponentRuns, path)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hmpo_lib.lm.tasks import reward_correct
 from hmpo_lib.objectives import LengthWeight
-from hmpo_lib.teach.recordings import load_recording, recording_path
+from hmpo_lib.teach.recordings import load_tables, recording_path
 
 RECORDED = recording_path("length_weights.safetensors")
 
@@ -45,4 +45,4 @@ def load_length_runs(path: str | Path = RECORDED) -> LengthRuns:
     >>> load_length_runs().worked.shape
     torch.Size([2, 2, 5, 25])
     """
-    return LengthRuns(**{name: table.double() for name, table in load_recording(path).items()})
+    return load_tables(LengthRuns, path)

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from hmpo_lib.lm import Rollout, token_logprobs
 from hmpo_lib.losses import policy_loss
 from hmpo_lib.objectives import Objective
-from hmpo_lib.teach.recordings import load_recording, recording_path
+from hmpo_lib.teach.recordings import load_tables, recording_path
 from hmpo_lib.teach.shared import exponents
 
 RECORDED = recording_path("gradient_compass.safetensors")
@@ -105,7 +105,7 @@ def load_compass(path: str | Path = RECORDED) -> Compass:
     >>> load_compass().cosines.shape
     torch.Size([2, 5, 5, 11])
     """
-    return Compass(**{name: table.double() for name, table in load_recording(path).items()})
+    return load_tables(Compass, path)
 
 
 def change_rates(compass: Compass, *, by_logprob: bool = False) -> Tensor:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from hmpo_lib.teach.recordings import load_recording, recording_path
+from hmpo_lib.teach.recordings import load_tables, recording_path
 
 RECORDED = recording_path("hot_heads.safetensors")
 
@@ -59,4 +59,4 @@ def load_hot_traces(path: str | Path = RECORDED) -> HotTraces:
     >>> load_hot_traces().losses.shape
     torch.Size([3, 6, 5, 30])
     """
-    return HotTraces(**{name: table.double() for name, table in load_recording(path).items()})
+    return load_tables(HotTraces, path)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from hmpo_lib.teach.recordings import load_recording, recording_path
+from hmpo_lib.teach.recordings import load_tables, recording_path
 
 RECORDED = recording_path("own_model.safetensors")
 REWARD_SEEDS = range(4)
@@ -33,4 +33,4 @@ def load_own_model_runs(path: str | Path = RECORDED) -> OwnModelRuns:
     >>> load_own_model_runs().paid.shape
     torch.Size([2, 4, 30])
     """
-    return OwnModelRuns(**{name: table.double() for name, table in load_recording(path).items()})
+    return load_tables(OwnModelRuns, path)

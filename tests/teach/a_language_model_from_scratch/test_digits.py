@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import importlib.util
 from collections import Counter
 from pathlib import Path
 
@@ -39,6 +38,8 @@ from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import RECORDS
 from hmpo_lib.teach.a_language_model_from_scratch.race_recording import OPTIMIZERS, SEEDS, load_race_traces
 from hmpo_lib.teach.a_language_model_from_scratch.worked_places import worked_places
 
+from ...scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[3]
 COPIES, ENDS, SUMS = range(3)
 
@@ -60,10 +61,7 @@ def traces():
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("record_digits", ROOT / "tools" / "record_digits.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/record_digits.py")
 
 
 # --- the experiment --------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import importlib.util
 import itertools
 import math
 from pathlib import Path
@@ -47,6 +46,8 @@ from hmpo_lib.teach.a_language_model_from_scratch.race_recording import (
     load_race_traces,
 )
 
+from ...scripts import load_script
+
 ROOT = Path(__file__).resolve().parents[3]
 MUON, ADAMW = Setting("Muon", 0.02, 0.003), Setting("AdamW", 0.004, 0.95)
 
@@ -58,10 +59,7 @@ def traces():
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("record_optimizers", ROOT / "tools" / "record_optimizers.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/record_optimizers.py")
 
 
 # --- training --------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import importlib.util
 import itertools
 import math
 from pathlib import Path
@@ -48,6 +47,7 @@ from hmpo_lib.teach.bandits.worlds_experiment import (
     take_steps,
 )
 
+from ...scripts import load_script
 from ...sweeps import ink_on_the_edge
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -60,10 +60,7 @@ def traces():
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("record_bandits", ROOT / "tools" / "record_bandits.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/record_bandits.py")
 
 
 def small_case():

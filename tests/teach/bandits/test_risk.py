@@ -1,7 +1,6 @@
 """Rare events and divided advantages of notebook 05: the worlds, the divisions, the traces and the panel."""
 
 import hashlib
-import importlib.util
 import math
 from pathlib import Path
 
@@ -31,6 +30,8 @@ from hmpo_lib.teach.bandits.risk_recording import (
     STALE_SIZES,
     load_risk_traces,
 )
+
+from ...scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -113,9 +114,7 @@ def test_traces_are_whole_and_some_can_be_learned_again(traces):
 
 
 def test_tool_puts_events_and_divisions_first():
-    spec = importlib.util.spec_from_file_location("record_risk", ROOT / "tools" / "record_risk.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script("tools/record_risk.py")
     rows = [{"x": torch.tensor([float(k)])} for k in range(len(EVENTS) * len(DIVISIONS))]
     for row in rows[: len(DIVISIONS)]:
         row["y"] = torch.zeros(2)

@@ -1,8 +1,5 @@
 """The recorded runs that differ in the exponent alone."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -14,6 +11,8 @@ from hmpo_lib.teach.fine_tuning_with_ratio_means.exponents_recording import (
     exponent_config,
     load_exponent_runs,
 )
+
+from ...scripts import load_script
 
 
 def test_the_recording_is_whole():
@@ -38,10 +37,7 @@ def test_the_runs_differ_in_the_exponent_and_the_clip_alone():
 
 
 def test_beginning_of_a_recorded_run_can_be_made_again(monkeypatch):
-    path = Path(__file__).resolve().parents[3] / "tools" / "record_exponents.py"
-    spec = importlib.util.spec_from_file_location("record_exponents", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script("tools/record_exponents.py")
     monkeypatch.setattr(tool, "ROLLOUTS", 2)
     monkeypatch.setattr(tool, "EXPONENTS", EXPONENTS[:1])
     made = tool.record_runs(CLIPS[0], 0)

@@ -1,8 +1,5 @@
 """The recorded runs under two length weights, and why a third is not among them."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -21,6 +18,8 @@ from hmpo_lib.teach.fine_tuning_with_ratio_means.length_recording import (
     reward_short,
 )
 
+from ...scripts import load_script
+
 
 def test_the_recording_is_whole():
     runs = load_length_runs()
@@ -33,10 +32,7 @@ def test_the_recording_is_whole():
 
 
 def test_beginning_of_a_recorded_run_can_be_made_again(monkeypatch):
-    path = Path(__file__).resolve().parents[3] / "tools" / "record_length_weights.py"
-    spec = importlib.util.spec_from_file_location("record_length_weights", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script("tools/record_length_weights.py")
     monkeypatch.setattr(tool, "ROLLOUTS", 3)
     made = tool.record_run(PAYMENTS[1], "proportional", 0)
     for name, table in load_length_runs()._asdict().items():

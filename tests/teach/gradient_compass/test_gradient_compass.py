@@ -1,8 +1,5 @@
 """The gradient compass against gradients taken one by one, and its recording."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -20,6 +17,8 @@ from hmpo_lib.teach.gradient_compass.compass_experiment import (
 )
 from hmpo_lib.teach.gradient_compass.compass_panel import compass_caption, compass_explorer, view_compass
 from hmpo_lib.teach.gradient_compass.turning_drawing import turning_drawing
+
+from ...scripts import load_script
 
 P = [-4.0, -1.0, 0.0, 0.5, 4.0]
 
@@ -102,10 +101,7 @@ def test_the_recording_is_whole_and_on_policy_every_exponent_is_alike():
 
 
 def test_beginning_of_a_recorded_run_can_be_made_again(monkeypatch):
-    path = Path(__file__).resolve().parents[3] / "tools" / "record_compass.py"
-    spec = importlib.util.spec_from_file_location("record_compass", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script("tools/record_compass.py")
     monkeypatch.setattr(tool, "STAGES", STAGES[:1])
     monkeypatch.setattr(tool, "ROLLOUTS_BEFORE", {STAGES[0]: 0})
     monkeypatch.setattr(tool, "STALENESS", STALENESS[:2])

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.util
 import math
 import re
 from pathlib import Path
@@ -41,6 +40,8 @@ from hmpo_lib.teach.importance_ratios.recorded_panel import DISTANCES, NOTED, vi
 from hmpo_lib.teach.shared.ratio_styles import RATIO_STYLES, number
 from hmpo_lib.teach.shared.recorded_ratios import END, RECORDED, STAGES
 from hmpo_lib.teach.shared.simulated_ratios import COMPLETIONS, LENGTHS, simulate
+
+from ...scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[3]
 PROBABILITIES = ("0.5", "1, 1, 1, 1, 1, 1, 1, 1, 1, 1", "1e-9 0.5; 1e-300,1", "0.9, 0.5, 0.6, 0.8, 0.3")
@@ -247,9 +248,7 @@ def test_missing_recording_is_said_with_where_to_find_it(tmp_path):
 
 
 def test_tool_records_answers_that_start_at_ratio_one_and_move_with_the_steps(monkeypatch):
-    spec = importlib.util.spec_from_file_location("record_ratios", ROOT / "tools" / "record_ratios.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_script("tools/record_ratios.py")
     small = functools.partial(tool.FineTuneConfig, prompts=8)
     for name, value in {"FineTuneConfig": small, "STAGES": (0, 1), "STALENESS": (0, 1, 3)}.items():
         monkeypatch.setattr(tool, name, value)

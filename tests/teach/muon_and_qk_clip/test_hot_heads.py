@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import importlib.util
 import math
 from pathlib import Path
 
@@ -43,6 +42,7 @@ from hmpo_lib.teach.muon_and_qk_clip.hot_heads_recording import (
     load_hot_traces,
 )
 
+from ...scripts import load_script
 from ...tiny_models import softmax_maxima
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,10 +55,7 @@ def traces():
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("record_hot_heads", ROOT / "tools" / "record_hot_heads.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/record_hot_heads.py")
 
 
 # --- training --------------------------------------------------------------------------------------------------------
