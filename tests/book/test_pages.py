@@ -30,15 +30,13 @@ FOR_THE_LAB = re.compile(
     r"|Shift \+ Enter|\bcells in order\b|\bpanel (that )?is grey\b|\bgrey panel|where the dots are",
     re.IGNORECASE,
 )
-# Pages that still ask the reader of the book to run something; a name leaves this set with the rewriting.
-SAID_ONE_WAY = {path.stem for path in NOTEBOOKS if path.stem[:2] in ("05",)}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_page_of_the_book_asks_nobody_to_run_a_cell(path):
     shown = pages.page_of(nbformat.read(path, as_version=4), lab="lab.md").cells
     asking = [found[0] for cell in shown if cell.cell_type == "markdown" for found in FOR_THE_LAB.finditer(cell.source)]
-    assert bool(asking) == (path.stem in SAID_ONE_WAY), asking
+    assert not asking
 
 
 @pytest.mark.parametrize(
