@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hmpo_lib.advantages import group_advantages
 from hmpo_lib.bandits import SequenceBandit, completion_mask, length_weights, sequence_logprobs
 from hmpo_lib.losses import policy_surrogates
 from hmpo_lib.methods import Method
@@ -148,7 +147,7 @@ def method_advantages(method: Method) -> Callable[[Tensor], Tensor]:
     """What a method makes of the rewards of rollouts ``[seeds, sequences]``: each rollout is one group."""
 
     def advantages(rewards: Tensor) -> Tensor:
-        return group_advantages(rewards.flatten(), rewards.shape[1], scale=method.advantage_scale).view_as(rewards)
+        return method.advantages(rewards.flatten(), rewards.shape[1]).view_as(rewards)
 
     return advantages
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from hmpo_lib.advantages import AdvantageScale
+from hmpo_lib.advantages import AdvantageScale, group_advantages
 from hmpo_lib.objectives import Objective
 from hmpo_lib.schedules import PMPOSchedule, PSchedule, holder_schedule, pessimistic_schedule
 
@@ -39,6 +39,22 @@ class Method:
                 f"Method: objective.p is {self.objective.p} and p_schedule is {self.p_schedule}: expected one of the "
                 "two; with a schedule write Objective(p=None, ...)."
             )
+
+    def advantages(self, rewards: Tensor, group_size: int) -> Tensor:
+        """`group_advantages` with the method's scale: what a step's loss weights the answers by.
+
+        Args:
+            rewards: ``[batch]``, groups one after the other.
+            group_size: completions per prompt.
+
+        Returns:
+            ``[batch]``.
+
+        >>> import torch
+        >>> METHODS["dr_grpo"].advantages(torch.tensor([1.0, 0.0]), 2)
+        tensor([ 0.5000, -0.5000])
+        """
+        return group_advantages(rewards, group_size, scale=self.advantage_scale)
 
     def step_objective(
         self, progress: float, log_ratios: Tensor, completion_mask: Tensor, advantages: Tensor

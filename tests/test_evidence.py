@@ -1,6 +1,5 @@
 """The evidence: its plan came before its runs, its statistics are those of others, its verdicts follow from records."""
 
-import csv
 import dataclasses
 import subprocess
 from pathlib import Path
@@ -17,15 +16,15 @@ from hmpo_lib.teach.what_the_evidence_says.curves_panel import curves_explorer, 
 from hmpo_lib.teach.what_the_evidence_says.forest_drawing import forest_plot
 from hmpo_lib.teach.what_the_evidence_says.plan import (
     CALIBRATED,
-    CALIBRATION,
     COMPARISONS,
     FAMILIES,
+    FIVE,
     GEOMETRIC,
     PESSIMISTIC,
-    SHARES,
     bound_of_share,
     cell_of,
     design_runs,
+    measured_shares,
     tuned_comparisons,
     tuned_runs,
     tuning_cells,
@@ -203,11 +202,9 @@ def test_in_a_balanced_design_the_sums_of_squares_are_those_between_the_means():
 
 
 def test_calibrated_ranges_are_those_that_the_measured_shares_suggest():
-    with CALIBRATION.open(encoding="utf-8", newline="") as file:
-        rows = [tuple(map(float, row)) for row in list(csv.reader(file))[1:]]
-    for share in SHARES:
-        for p, bound in zip((-1.0, 0.0, 1.0), CALIBRATED[share], strict=True):
-            measured = [(c, blocked) for good, bad, c, blocked in rows if (good, bad) == (p, p)]
+    for (place, share), bounds in CALIBRATED.items():
+        for exponents, bound in zip(FIVE, bounds, strict=False):
+            measured = measured_shares(place, exponents)
             assert bound_of_share(measured, share) == pytest.approx(bound, rel=0.005)
 
 
@@ -215,6 +212,14 @@ def test_a_cell_of_its_own_exponent_by_sign_is_the_pessimistic_mean():
     schedule = Cell(PESSIMISTIC).method().p_schedule
     assert schedule(0.0, torch.zeros(3, 2), torch.ones(3, 2), torch.tensor([2.0, -1.0, 0.0])).tolist() == [-1, 1, 0]
     assert Cell(GEOMETRIC).method().p_schedule is None
+
+
+def test_where_one_side_is_heard_the_advantages_of_the_other_are_nothing():
+    rewards = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    both, bad, good = (Cell(GEOMETRIC, heard=heard).method() for heard in ("both", "bad", "good"))
+    assert bad.advantages(rewards, 4).tolist() == [0.0, -0.5, -0.5, -0.5]
+    assert good.advantages(rewards, 4).tolist() == [1.5, 0.0, 0.0, 0.0]
+    assert torch.equal(bad.advantages(rewards, 4) + good.advantages(rewards, 4), both.advantages(rewards, 4))
 
 
 # --- the records -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hmpo_lib.advantages import group_advantages
 from hmpo_lib.kl import kl_penalty
 from hmpo_lib.lm.checkpoints import Checkpoints, load_checkpoint
 from hmpo_lib.lm.config import FineTuneConfig
@@ -148,7 +147,7 @@ def _one_rollout(
         )
     require_finite(rollout, prompts, state.rollouts_done)
     rewards = _score(prompts, rollout, config.group_size, task, state.rollouts_done)
-    advantages = group_advantages(rewards, config.group_size, scale=state.method.advantage_scale)
+    advantages = state.method.advantages(rewards, config.group_size)
     summary = rollout_metrics(rollout, rewards, advantages, config.group_size)
     minibatches = list(_minibatches(config, state.prompt_generator))
     rollouts = [rollout] * config.epochs

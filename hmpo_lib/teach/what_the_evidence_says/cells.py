@@ -52,6 +52,23 @@ class Exponents:
 
 
 @dataclasses.dataclass(frozen=True)
+class OneSided(Method):
+    """A method that hears the answers of one sign alone; the others' advantages count as 0."""
+
+    bad: bool = True
+
+    def advantages(self, rewards: Tensor, group_size: int) -> Tensor:
+        """Those of the group, `[batch]`, cut off at 0.
+
+        >>> import torch
+        >>> OneSided(Objective(1.0), advantage_scale="none").advantages(torch.tensor([1.0, 0.0]), 2)
+        tensor([ 0.0000, -0.5000])
+        """
+        whole = super().advantages(rewards, group_size)
+        return whole.clamp(max=0) if self.bad else whole.clamp(min=0)
+
+
+@dataclasses.dataclass(frozen=True)
 class Cell:
     """What the runs of a cell have in common.
 
@@ -68,6 +85,7 @@ class Cell:
         length_weight: as in `Objective`.
         advantage_scale: as in `Method`.
         task: a name in TASKS.
+        heard: answers of which sign have an advantage; that of the others counts as 0.
         twin: whether the run starts from weights that are one rounding away from the shipped ones.
     """
 
@@ -83,6 +101,7 @@ class Cell:
     length_weight: LengthWeight = "equal"
     advantage_scale: Literal["std", "none"] = "std"
     task: TaskName = "sums"
+    heard: Literal["both", "bad", "good"] = "both"
     twin: bool = False
 
     @property
@@ -106,7 +125,8 @@ class Cell:
         fixed = self.exponents.good == self.exponents.bad
         p = self.exponents.good if fixed else None
         objective = Objective(p, self.clip, self.clip_range, self.length_weight)
-        return Method(objective, "a cell of the evidence", self.advantage_scale, None if fixed else self.exponents)
+        method = Method(objective, "a cell of the evidence", self.advantage_scale, None if fixed else self.exponents)
+        return method if self.heard == "both" else OneSided(**vars(method), bad=self.heard == "bad")
 
     def config(self, seed: int) -> FineTuneConfig:
         """Of one run; all else is FineTuneConfig's default."""

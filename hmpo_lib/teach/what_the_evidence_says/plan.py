@@ -1,11 +1,12 @@
 """Which runs answer which question, in the order in which they are made: docs/evidence_plan.md as a table."""
 
+import csv
 import dataclasses
 import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hmpo_lib.methods import METHODS
 from hmpo_lib.objectives import Clip
@@ -27,10 +28,14 @@ TUNING_SEEDS = range(320, 322)  # used by no other family, and not reported
 TUNING_RATES = (2.5e-5, 5e-5, 1e-4, 2e-4)
 
 ORDINARY, NARROW = (0.8, 1.25), (0.99, 1 / 0.99)  # symmetric in the logarithm
+ONE_SIDE: tuple[Literal["bad", "good"], ...] = ("bad", "good")
 SHARES = (0.05, 0.2)  # of the stale tokens, which a calibrated clip blocks
 CALIBRATION = recording_path("evidence") / "calibration.csv"  # of tools/calibrate_evidence.py
-# For each share the bounds c of the ranges (e^-c, e^c) at p = -1, 0 and 1 that these measurements suggest.
-CALIBRATED = {0.05: (0.00821, 0.00921, 0.00554), 0.2: (4.87e-5, 5.04e-5, 5.07e-5)}
+# For each place and share the bounds c of the ranges (e^-c, e^c) that these measurements suggest, in FIVE's order.
+CALIBRATED: dict[tuple[Clip, float], tuple[float, ...]] = {
+    ("token", 0.05): (0.00821, 0.00921, 0.00554),
+    ("token", 0.2): (4.87e-5, 5.04e-5, 5.07e-5),
+}
 PUBLISHED = ("grpo", "gspo", "gmpo", "hmpo", "pessimistic")
 
 
@@ -52,14 +57,24 @@ def lagging(exponents: Exponents, *, policy_lag: int = 4, rollouts: int = 24) ->
     return Cell(exponents, minibatches=4, policy_lag=policy_lag, rollouts=rollouts)
 
 
-def bounded(exponents: Exponents, bound: float) -> Cell:
-    """Tokens clipped to (e^-bound, e^bound)."""
-    return Cell(exponents, "token", (math.exp(-bound), math.exp(bound)))
+def bounded(exponents: Exponents, bound: float, place: Clip = "token") -> Cell:
+    """Tokens or answers clipped to (e^-bound, e^bound)."""
+    return Cell(exponents, place, (math.exp(-bound), math.exp(bound)))
 
 
-def calibrated_cells(share: float) -> list[Cell]:
-    """p = -1, 0 and 1, each with the range that blocks this share of its stale tokens."""
-    return [bounded(e, bound) for e, bound in zip(FIXED[1:4], CALIBRATED[share], strict=True)]
+def measured_shares(place: Clip, exponents: Exponents) -> list[tuple[float, float]]:
+    """(bound, blocked share) of each calibrating pair of runs, in the order in which they were made."""
+    with CALIBRATION.open(encoding="utf-8", newline="") as file:
+        return [
+            (float(row["bound"]), float(row["blocked"]))
+            for row in csv.DictReader(file)
+            if (row["place"], float(row["good"]), float(row["bad"])) == (place, *dataclasses.astuple(exponents))
+        ]
+
+
+def calibrated_cells(place: Clip, share: float) -> list[Cell]:
+    """FIVE, each with the range that blocks this share of its stale tokens."""
+    return [bounded(e, bound, place) for e, bound in zip(FIVE, CALIBRATED[place, share], strict=False)]
 
 
 def bound_of_share(measured: Sequence[tuple[float, float]], share: float) -> float:
@@ -146,8 +161,8 @@ FAMILIES: dict[str, list[Run]] = {
     "more_twins": _cross([Cell(GEOMETRIC), Cell(GEOMETRIC, twin=True)], TWIN_SEEDS),
     "in_the_head": _cross([Cell(exponents, task="in_the_head") for exponents in FIVE], SEEDS),
     "sequence_clip": _cross([Cell(exponents, "sequence", ORDINARY) for exponents in SEVEN], SEEDS),
-    "calibrated": _cross(calibrated_cells(SHARES[0]), SEEDS),
-    "calibrated_more": _cross(calibrated_cells(SHARES[1]), SEEDS),
+    "calibrated": _cross(calibrated_cells("token", SHARES[0])[:3], SEEDS),
+    "calibrated_more": _cross(calibrated_cells("token", SHARES[1])[:3], SEEDS),
     "muon": _cross([Cell(exponents, optimizer="muon") for exponents in FIVE], SEEDS),
     "tuning": _cross([cell for cells in tuning_cells().values() for cell in cells], TUNING_SEEDS),
     "token_clip_far": _cross([Cell(e, "token", ORDINARY) for e in (PESSIMISTIC, FIXED[0], FIXED[4])], SEEDS),
@@ -173,6 +188,7 @@ FAMILIES: dict[str, list[Run]] = {
     "twins_clipped": _cross(
         [Cell(GEOMETRIC, "token", ORDINARY), Cell(GEOMETRIC, "token", ORDINARY, twin=True)], TWIN_SEEDS
     ),
+    **{f"{side}_alone": _cross([Cell(exponents, heard=side) for exponents in FIXED[1:4]], SEEDS) for side in ONE_SIDE},
     "longer_lag": _cross([lagging(exponents, policy_lag=16, rollouts=32) for exponents in FIVE], FEW_SEEDS),
 }
 
@@ -240,6 +256,10 @@ COMPARISONS: dict[str, list[Comparison]] = {
         *_against_geometric(_cells("token_clip"), [FIXED[3]], more=False),
         Comparison(_minus(FIXED[3], FIXED[1]), _cells("token_clip")(FIXED[3]), _cells("token_clip")(FIXED[1])),
     ],
+    "token_clip_far": [
+        *_against_geometric(_cells("token_clip"), [FIXED[0], FIXED[4], PESSIMISTIC], more=False),
+        Comparison(_minus(PESSIMISTIC, FIXED[3]), _cells("token_clip")(PESSIMISTIC), _cells("token_clip")(FIXED[3])),
+    ],
     "twins": [Comparison("p = 0, one rounding away, minus p = 0", Cell(GEOMETRIC, twin=True), Cell(GEOMETRIC))],
     **{
         family: _against_geometric(Cell, [Exponents(*pair) for pair in pairs], more=False)
@@ -257,7 +277,7 @@ COMPARISONS: dict[str, list[Comparison]] = {
         ),
     ],
     **{family: _against_geometric(_cells(family), FIVE) for family in ("in_the_head", "muon")},
-    **{family: _three_fixed(_cells(family)) for family in ("calibrated", "calibrated_more")},
+    **{family: _three_fixed(_cells(family)) for family in ("calibrated", "calibrated_more", "bad_alone", "good_alone")},
     "lag": _three_fixed(lagging),
     "lag_more": [
         *_against_geometric(lagging, [PESSIMISTIC, OPTIMISTIC], more=False),
