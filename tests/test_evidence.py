@@ -21,17 +21,17 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     FIVE,
     GEOMETRIC,
     PESSIMISTIC,
+    TUNING_SEEDS,
     bound_of_share,
     cell_of,
     design_runs,
     measured_shares,
-    tuned_comparisons,
-    tuned_runs,
+    tuned_cells,
     tuning_cells,
 )
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence, RunRecord, load_evidence
 from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, RolloutNumbers, round_once, take
-from hmpo_lib.teach.what_the_evidence_says.settings import chosen_cells, verdicts, whole_blocks
+from hmpo_lib.teach.what_the_evidence_says.settings import verdicts, whole_blocks
 from hmpo_lib.teach.what_the_evidence_says.shares import FACTORS, levels, omega_squared, variance_shares
 from hmpo_lib.teach.what_the_evidence_says.tables import cells_table, shares_table, verdict_table
 from hmpo_lib.teach.what_the_evidence_says.theory_drawing import effects, theory_picture
@@ -133,18 +133,6 @@ def test_tuning_seeds_are_used_by_nothing_else():
     assert tuning.isdisjoint({seed for name, runs in FAMILIES.items() if name != "tuning" for _, seed in runs})
 
 
-def test_tuning_takes_the_best_rate_of_each_and_waits_for_all():
-    def score(cell, seed):
-        return 1 - abs(cell.learning_rate - (5e-5 if cell.exponents == PESSIMISTIC else 2e-4))
-
-    chosen = list(dict.fromkeys(cell for cell, _ in tuned_runs(score)))
-    assert [cell.learning_rate for cell in chosen] == [
-        5e-5 if cells[0].exponents == PESSIMISTIC else 2e-4 for cells in tuning_cells().values()
-    ]
-    assert len(tuned_comparisons(chosen)) == 10
-    assert tuned_runs(lambda cell, seed: None if seed == 321 else 1.0) == []
-
-
 @pytest.mark.parametrize("runs", [design_runs(), design_runs()[:72]], ids=["all", "first block"])
 def test_the_design_is_balanced_and_its_factors_do_not_lean_on_one_another(runs):
     rows = [levels(run) for run in runs]
@@ -232,7 +220,6 @@ def evidence():
 
 def test_every_record_is_of_a_planned_run_and_whole(evidence):
     cells = {cell.name: cell for runs in FAMILIES.values() for cell, _ in runs}
-    cells |= {cell.name: cell for cell in chosen_cells(evidence)}
     for run in evidence.runs:
         lengths = {len(column) for column in run.columns.values()}
         assert len(lengths) == 1
@@ -276,6 +263,11 @@ def test_a_recorded_run_can_be_made_again(evidence):
 def test_cells_with_the_same_seed_begin_with_the_same_answers(evidence):
     first = [evidence.curve(cell, 500)[0] for cell, _ in FAMILIES["no_clip"]]
     assert len(set(first)) == 1
+
+
+def test_tuned_rates_are_those_with_the_largest_mean_reward_on_the_tuning_seeds(evidence):
+    for name, cells in tuning_cells().items():
+        assert tuned_cells()[name] == max(cells, key=lambda cell: evidence.mean_reward(cell, TUNING_SEEDS).sum())
 
 
 def test_where_a_run_broke_off_its_missing_rollouts_earned_nothing():

@@ -67,7 +67,7 @@ def read_packed(folder: Path) -> tuple[dict[Key, Any], dict[Key, Any], dict[Key,
 
 def write(folder: Path, runs: dict[Key, Any], rollouts: dict[Key, Any], steps: dict[Key, torch.Tensor]) -> None:
     """In the plan's order, so that a new run adds lines and changes none before it in its family."""
-    families = [*FAMILIES, "tuned"]
+    families = list(FAMILIES)
     keys = sorted(runs, key=lambda key: (families.index(runs[key]["family"]), key))
     with (folder / "runs.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, (*RUN_FIELDS, *NUMBERS), lineterminator="\n")

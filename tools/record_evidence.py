@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import torch
 import transformers
 
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell
-from hmpo_lib.teach.what_the_evidence_says.plan import FAMILIES, Run, tuned_runs
+from hmpo_lib.teach.what_the_evidence_says.plan import FAMILIES
 from hmpo_lib.teach.what_the_evidence_says.records import load_evidence
 from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, STEP_FIELDS, RolloutNumbers, take
 
@@ -78,39 +77,19 @@ def file_of(folder: Path, cell: Cell, seed: int) -> Path:
     return folder / f"{cell.name},seed={seed}.json"
 
 
-def score(folder: Path, cell: Cell, seed: int) -> float | None:
-    """Mean reward over a run, as the tuning looks at it; 0 where it broke off, None where it was not made."""
-    if RECORDED.has(cell, [seed]):
-        return float(RECORDED.mean_reward(cell, [seed])[0])
-    path = file_of(folder, cell, seed)
-    if not path.is_file():
-        return None
-    run = json.loads(path.read_text(encoding="utf-8"))
-    column = run["rollout_fields"].index("reward")
-    return sum(row[column] for row in run["rollouts"]) / cell.rollouts
-
-
-def planned(folder: Path, only: str | None) -> Iterator[tuple[str, Run]]:
-    """All runs in the plan's order; the tuned ones follow the tuning."""
-    for family, runs in FAMILIES.items():
-        if only in (None, family):
-            yield from ((family, run) for run in runs)
-        if family == "tuning" and only in (None, "tuned"):
-            yield from (("tuned", run) for run in tuned_runs(lambda cell, seed: score(folder, cell, seed)))
-
-
 def main() -> None:
     """Takes run after run until none is left or the time is up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--only", choices=[*FAMILIES, "tuned"])
+    parser.add_argument("--only", choices=FAMILIES)
     parser.add_argument("--until", help="HH:MM of today after which no run is begun")
     arguments = parser.parse_args()
     arguments.runs.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     asked_to_stop = []
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.append(True))
-    for family, (cell, seed) in planned(arguments.runs, arguments.only):
+    families = FAMILIES if arguments.only is None else {arguments.only: FAMILIES[arguments.only]}
+    for family, (cell, seed) in ((family, run) for family, runs in families.items() for run in runs):
         path = file_of(arguments.runs, cell, seed)
         if path.is_file() or RECORDED.has(cell, [seed]):
             continue

@@ -28,7 +28,7 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     published_cell,
 )
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence, load_evidence
-from hmpo_lib.teach.what_the_evidence_says.settings import chosen_cells, verdicts, whole_blocks
+from hmpo_lib.teach.what_the_evidence_says.settings import verdicts, whole_blocks
 from hmpo_lib.teach.what_the_evidence_says.shares import pair_shares, shares_along, variance_shares
 from hmpo_lib.teach.what_the_evidence_says.shares_drawing import shares_picture
 from hmpo_lib.teach.what_the_evidence_says.theory_drawing import effects, rank_correlation, theory_picture
@@ -60,7 +60,6 @@ __all__ = [
     "Exponents",
     "add_a_run",
     "cell_of",
-    "chosen_cells",
     "curves_explorer",
     "effects",
     "equivalence_p_value",

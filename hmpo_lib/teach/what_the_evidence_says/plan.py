@@ -26,6 +26,10 @@ HALVES = [(0.0, 1.0), (-1.0, 0.0), (0.0, -1.0), (1.0, 0.0)]
 SEEDS, FEW_SEEDS, TWIN_SEEDS = range(500, 510), range(500, 505), range(500, 520)
 TUNING_SEEDS = range(320, 322)  # used by no other family, and not reported
 TUNING_RATES = (2.5e-5, 5e-5, 1e-4, 2e-4)
+# What the tuning chose: the rate with the largest mean reward over the two runs.
+TUNED_RATES = {f"p={exponents.name}": 5e-5 for exponents in SEVEN[:6]} | {
+    f"p={OPTIMISTIC.name}": 2.5e-5, "grpo": 5e-5, "gspo": 1e-4, "gmpo": 5e-5,
+}  # fmt: skip
 
 ORDINARY, NARROW = (0.8, 1.25), (0.99, 1 / 0.99)  # symmetric in the logarithm
 ONE_SIDE: tuple[Literal["bad", "good"], ...] = ("bad", "good")
@@ -55,6 +59,20 @@ def published_cell(name: str, learning_rate: float = 1e-4) -> Cell:
 def lagging(exponents: Exponents, *, policy_lag: int = 4, rollouts: int = 24) -> Cell:
     """No clip, every answer used in one step, sampled by the policy as it was some rollouts of four steps ago."""
     return Cell(exponents, minibatches=4, policy_lag=policy_lag, rollouts=rollouts)
+
+
+def boundary_cell(exponents: Exponents, *, clipped: bool, steps: int, learning_rate: float) -> Cell:
+    """How far can one go? 4, 16 or 64 steps a rollout at a rate, without a clip or with tokens clipped."""
+    minibatches, epochs, rollouts = {4: (4, 1, 16), 16: (16, 1, 16), 64: (16, 4, 8)}[steps]
+    return Cell(
+        exponents,
+        "token" if clipped else None,
+        ORDINARY if clipped else None,
+        learning_rate,
+        minibatches,
+        epochs,
+        rollouts=rollouts,
+    )
 
 
 def bounded(exponents: Exponents, bound: float, place: Clip = "token") -> Cell:
@@ -126,20 +144,9 @@ def tuning_cells() -> dict[str, list[Cell]]:
     return {name: [cell.with_rate(rate) for rate in TUNING_RATES] for name, cell in tuned.items()}
 
 
-def tuned_runs(score: Callable[[Cell, int], float | None]) -> list[Run]:
-    """Each tuned cell at its best rate; nothing as long as a tuning run is missing.
-
-    Args:
-        score: of a run, or None where it has not been made.
-    """
-    chosen = []
-    for cells in tuning_cells().values():
-        scores = [[score(cell, seed) for seed in TUNING_SEEDS] for cell in cells]
-        sums = [sum(x for x in row if x is not None) for row in scores]
-        if any(None in row for row in scores):
-            return []
-        chosen.append(cells[max(range(len(cells)), key=sums.__getitem__)])  # the lowest of those that are equal
-    return _cross(chosen, SEEDS)
+def tuned_cells() -> dict[str, Cell]:
+    """The same, each at its best rate."""
+    return {name: cells[TUNING_RATES.index(TUNED_RATES[name])] for name, cells in tuning_cells().items()}
 
 
 # In the order in which they are run: where time ends, the later families are short of cells, never of seeds.
@@ -165,25 +172,28 @@ FAMILIES: dict[str, list[Run]] = {
     "calibrated_more": _cross(calibrated_cells("token", SHARES[1])[:3], SEEDS),
     "muon": _cross([Cell(exponents, optimizer="muon") for exponents in FIVE], SEEDS),
     "tuning": _cross([cell for cells in tuning_cells().values() for cell in cells], TUNING_SEEDS),
+    "tuned": _cross(list(tuned_cells().values()), SEEDS),
     "token_clip_far": _cross([Cell(e, "token", ORDINARY) for e in (PESSIMISTIC, FIXED[0], FIXED[4])], SEEDS),
     "amount": _cross([Cell(Exponents(-q, q)) for q in (0.25, 0.5, 2.0, 4.0, 8.0)], SEEDS),
-    "reuse": _cross(
-        [Cell(exponents, minibatches=4) for exponents in FIVE]
-        + [Cell(exponents, epochs=4, rollouts=8) for exponents in FIVE],
-        FEW_SEEDS,
-    ),
+    "reuse": _cross([Cell(exponents, minibatches=4) for exponents in FIVE], FEW_SEEDS),
+    "more_reuse": _cross([Cell(exponents, epochs=4, rollouts=8) for exponents in FIVE], FEW_SEEDS),
     "boundary": _cross(
         [
-            dataclasses.replace(cell, learning_rate=rate, minibatches=minibatches, epochs=epochs, rollouts=rollouts)
-            for minibatches, epochs, rollouts in ((16, 1, 16), (4, 1, 16), (16, 4, 8))
+            boundary_cell(exponents, clipped=clipped, steps=steps, learning_rate=rate)
+            for steps in (16, 4, 64)
             for rate in (2e-4, 4e-4)
-            for cells in (
-                [Cell(exponents) for exponents in FIVE[:4]],
-                [Cell(exponents, "token", ORDINARY) for exponents in FIVE[:4]],
-            )
-            for cell in cells
+            for clipped in (False, True)
+            for exponents in FIVE[:4]
         ],
-        range(500, 503),
+        SEEDS[:3],
+    ),
+    "boundary_more": _cross(
+        [
+            boundary_cell(exponents, clipped=True, steps=steps, learning_rate=1e-4)
+            for steps in (4, 64)
+            for exponents in FIVE[:4]
+        ],
+        SEEDS[:3],
     ),
     "twins_clipped": _cross(
         [Cell(GEOMETRIC, "token", ORDINARY), Cell(GEOMETRIC, "token", ORDINARY, twin=True)], TWIN_SEEDS
@@ -232,7 +242,7 @@ def label(exponents: Exponents) -> str:
 
 def cell_of(family: str, exponents: Exponents) -> Cell:
     """The cell of an exponent in a family whose cells differ in the exponent, or in what goes with it."""
-    cells = {cell.exponents: cell for cell, _ in FAMILIES[family]}
+    cells = {cell.exponents: cell for cell, _ in reversed(FAMILIES[family])}  # the first of each
     first = FAMILIES[family][0][0]
     return cells.get(exponents, dataclasses.replace(first, exponents=exponents))
 
@@ -278,6 +288,15 @@ COMPARISONS: dict[str, list[Comparison]] = {
     ],
     **{family: _against_geometric(_cells(family), FIVE) for family in ("in_the_head", "muon")},
     **{family: _three_fixed(_cells(family)) for family in ("calibrated", "calibrated_more", "bad_alone", "good_alone")},
+    "tuned": [
+        *_against_geometric(_cells("tuned"), SEVEN)[:7],
+        *(
+            Comparison(
+                f"p = −sign A without a clip minus {name.upper()}", _cells("tuned")(PESSIMISTIC), tuned_cells()[name]
+            )
+            for name in ("grpo", "gspo", "gmpo")
+        ),
+    ],
     "lag": _three_fixed(lagging),
     "lag_more": [
         *_against_geometric(lagging, [PESSIMISTIC, OPTIMISTIC], more=False),
@@ -285,13 +304,3 @@ COMPARISONS: dict[str, list[Comparison]] = {
     ],
     "on_policy": _against_geometric(_cells("on_policy"), FIVE, more=False),
 }
-
-
-def tuned_comparisons(chosen: Sequence[Cell]) -> list[Comparison]:
-    """Those of the family ``tuned``, from the cells of `tuned_runs` in their order: SEVEN, then GRPO, GSPO, GMPO."""
-    by_exponents = {cell.exponents: cell for cell in chosen[:7]}
-    pairs = _against_geometric(by_exponents.__getitem__, SEVEN)[:7]
-    return pairs + [
-        Comparison(f"p = −sign A without a clip minus {name.upper()}", by_exponents[PESSIMISTIC], cell)
-        for name, cell in zip(("grpo", "gspo", "gmpo"), chosen[7:], strict=True)
-    ]

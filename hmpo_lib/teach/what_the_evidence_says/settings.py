@@ -1,9 +1,8 @@
 """The settings in which the seven exponents were compared, and the verdicts of each."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
+from hmpo_lib.teach.what_the_evidence_says.cells import Exponents
 from hmpo_lib.teach.what_the_evidence_says.plan import (
     COMPARISONS,
     FAMILIES,
@@ -12,8 +11,6 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     Run,
     cell_of,
     design_runs,
-    tuned_comparisons,
-    tuned_runs,
 )
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence
 from hmpo_lib.teach.what_the_evidence_says.verdicts import Verdict, judge
@@ -21,6 +18,7 @@ from hmpo_lib.teach.what_the_evidence_says.verdicts import Verdict, judge
 SETTINGS = {
     "no_clip": "16 steps a rollout, no clip",
     "token_clip": "16 steps, tokens clipped to 0.8–1.25",
+    "tuned": "16 steps, no clip, each mean at its best rate",
     "sequence_clip": "16 steps, answers clipped to 0.8–1.25",
     "calibrated": "16 steps, each clip blocks 5 % of the tokens",
     "calibrated_more": "16 steps, each clip blocks 20 % of the tokens",
@@ -28,6 +26,9 @@ SETTINGS = {
     "lag": "4 steps, sampled 4 rollouts ago, no clip",
     "muon": "16 steps, no clip, Muon",
     "in_the_head": "16 steps, no clip, adding in the head",
+    "reuse": "4 steps, no clip",
+    "more_reuse": "64 steps, no clip",
+    "longer_lag": "4 steps, sampled 16 rollouts ago, no clip",
 }
 FAMILY_TITLES = SETTINGS | {
     "halves": "half of the pessimistic mean: p for A > 0 | for A < 0",
@@ -36,7 +37,9 @@ FAMILY_TITLES = SETTINGS | {
     "twins": "twins: the same method, no clip",
     "token_clip_more": "16 steps, tokens clipped to 0.8–1.25, continued",
     "lag_more": "4 steps, sampled 4 rollouts ago, no clip, continued",
-    "tuned": "each at its best learning rate, no clip",
+    "token_clip_far": "16 steps, tokens clipped to 0.8–1.25, the rest",
+    "bad_alone": "16 steps, no clip, bad answers alone are heard",
+    "good_alone": "16 steps, no clip, good answers alone are heard",
 }
 
 BLOCKS = 3  # of the design
@@ -72,28 +75,11 @@ def whole_blocks(evidence: Evidence) -> list[Run]:
     return [run for block in blocks if all(evidence.has(cell, [seed]) for cell, seed in block) for run in block]
 
 
-def tuning_score(evidence: Evidence) -> Callable[[Cell, int], float | None]:
-    """What `tuned_runs` looks at."""
-    return lambda cell, seed: float(evidence.mean_reward(cell, [seed])[0]) if evidence.has(cell, [seed]) else None
-
-
-def chosen_cells(evidence: Evidence) -> list[Cell]:
-    """Each tuned cell at its best rate; none where tuning runs are missing."""
-    return list(dict.fromkeys(cell for cell, _ in tuned_runs(tuning_score(evidence))))
-
-
-def planned_comparisons(evidence: Evidence) -> dict[str, list[Comparison]]:
-    """All of the plan's, the tuned ones where the tuning is complete."""
-    chosen = chosen_cells(evidence)
-    return COMPARISONS | ({"tuned": tuned_comparisons(chosen)} if chosen else {})
-
-
 def verdicts(evidence: Evidence) -> dict[str, list[Judged]]:
     """The verdicts of every family all of whose cells are complete, by the family's name."""
     result = {}
-    for family, comparisons in planned_comparisons(evidence).items():
-        runs = FAMILIES.get(family) or tuned_runs(tuning_score(evidence))
-        seeds = sorted({seed for _, seed in runs})
+    for family, comparisons in COMPARISONS.items():
+        seeds = planned_seeds(family)
         if all(evidence.has(cell, seeds) for pair in comparisons for cell in pair[1:]):
             judged = judge(
                 [(evidence.mean_reward(c.first, seeds), evidence.mean_reward(c.other, seeds)) for c in comparisons]

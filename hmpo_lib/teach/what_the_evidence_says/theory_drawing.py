@@ -7,9 +7,9 @@ import numpy as np
 from scipy import stats
 
 from hmpo_lib.teach.panels import Still
-from hmpo_lib.teach.plotting import BLACK, GREY, Canvas, tidy_axes
+from hmpo_lib.teach.plotting import GREY, Canvas, tidy_axes
 from hmpo_lib.teach.what_the_evidence_says.cells import Exponents
-from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS
+from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS, long_name
 from hmpo_lib.teach.what_the_evidence_says.plan import GEOMETRIC, cell_of, label
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence, Floats
 from hmpo_lib.teach.what_the_evidence_says.settings import (
@@ -18,8 +18,6 @@ from hmpo_lib.teach.what_the_evidence_says.settings import (
     exponents_in,
     planned_seeds,
 )
-
-MARKERS = dict(zip(SETTINGS, "osDhHXv^P", strict=True))
 
 
 class Effect(NamedTuple):
@@ -76,8 +74,7 @@ def rank_correlation(
 def theory_picture(found: list[Effect]) -> Still:
     """The measured differences over the two predictors; the controls, where nothing is stale, are not drawn."""
     drawn = [effect for effect in found if effect.setting != "on_policy"]
-    settings = list(dict.fromkeys(effect.setting for effect in drawn))
-    canvas = Canvas(760, 330 + 18 * ((len(settings) + 1) // 2))
+    canvas = Canvas(760, 360)
     axes = canvas.mosaic([["size", "pessimism"]])
     for name, title, xlabel in (
         ("size", "How large is the effect?", "|p| × spread of the log-ratios"),
@@ -89,18 +86,16 @@ def theory_picture(found: list[Effect]) -> Still:
         for effect in drawn:
             look = LOOKS[effect.exponents]
             x, y = (effect.size, abs(effect.difference)) if name == "size" else (effect.pessimism, effect.difference)
-            ax.plot(x, y, MARKERS[effect.setting], color=look.colour, markersize=7, alpha=0.8)
+            ax.plot(x, y, look.marker, color=look.colour, markersize=7, alpha=0.8)
     axes["pessimism"].axvline(0, color=GREY, linewidth=1)
     axes["size"].set_xlim(left=0)
     axes["size"].set_ylabel("size of the difference from p = 0", fontsize=10)
     axes["pessimism"].set_ylabel("difference from p = 0", fontsize=10)
-    for setting in settings:
-        axes["size"].plot(
-            [], [], MARKERS[setting], color="white", markeredgecolor=BLACK, markersize=7, label=SETTINGS[setting]
-        )
-    canvas.figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    for e in dict.fromkeys(effect.exponents for effect in drawn):
+        axes["size"].plot([], [], LOOKS[e].marker, color=LOOKS[e].colour, label=long_name(e))
+    canvas.figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     caption = (
-        f"{len(drawn)} cells, each against p = 0 in its setting (shapes: the setting; colours: the mean, as above). "
+        f"{len(drawn)} cells of {len({effect.setting for effect in drawn})} settings, each against p = 0 in its own. "
         "Spread and variance inside answers are those of the first rollout."
     )
     said = ", ".join(f"{SETTINGS[e.setting]}, p = {label(e.exponents)}: {e.difference:+.3f}" for e in drawn)
