@@ -33,7 +33,7 @@ from hmpo_lib.teach.what_the_evidence_says.records import Evidence, RunRecord, l
 from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, RolloutNumbers, round_once, take
 from hmpo_lib.teach.what_the_evidence_says.settings import verdicts, whole_blocks
 from hmpo_lib.teach.what_the_evidence_says.shares import FACTORS, levels, omega_squared, variance_shares
-from hmpo_lib.teach.what_the_evidence_says.tables import cells_table, shares_table, verdict_table
+from hmpo_lib.teach.what_the_evidence_says.tables import cells_table, metrics_table, shares_table, verdict_table
 from hmpo_lib.teach.what_the_evidence_says.theory_drawing import effects, theory_picture
 from hmpo_lib.teach.what_the_evidence_says.verdict_drawing import gaps
 from hmpo_lib.teach.what_the_evidence_says.verdicts import (
@@ -191,7 +191,7 @@ def test_in_a_balanced_design_the_sums_of_squares_are_those_between_the_means():
 
 def test_calibrated_ranges_are_those_that_the_measured_shares_suggest():
     for (place, share), bounds in CALIBRATED.items():
-        for exponents, bound in zip(FIVE, bounds, strict=False):
+        for exponents, bound in zip(FIVE, bounds, strict=True):
             measured = measured_shares(place, exponents)
             assert bound_of_share(measured, share) == pytest.approx(bound, rel=0.005)
 
@@ -239,6 +239,7 @@ def test_the_plan_was_committed_before_the_code_that_made_any_run(evidence):
 def test_the_tables_of_the_results_page_are_those_that_the_records_give(evidence):
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert cells_table(evidence) in page
+    assert metrics_table(evidence) in page
     assert verdict_table(evidence) in page
     assert shares_table(variance_shares(evidence, whole_blocks(evidence))) in page
 

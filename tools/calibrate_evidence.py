@@ -2,7 +2,8 @@
 
 For each exponent, each place of the clip and each target share a range (e^-c, e^c) at which the clip blocks that share
 of the tokens with A ≠ 0 in the stale steps of a run, on the tuning seeds. Two bounds c are measured for all; then, for
-each target, the bound that these two suggest. data/results/evidence/calibration.csv gets every measured share (what is
+each target, the bound that these suggest, and where answers are clipped, whose two bounds lie on one side of 5 %, once
+more for that. data/results/evidence/calibration.csv gets every measured share (what is
 there is not measured again), and the plan reads its ranges off it. Nothing else of these runs is looked at or kept.
 """
 
@@ -25,6 +26,7 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
 from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, RolloutNumbers, take
 
 FIRST_BOUNDS: dict[Clip, tuple[float, float]] = {"token": (0.01, 0.001), "sequence": (0.003, 0.0003)}
+TARGETS: dict[Clip, tuple[float, ...]] = {"token": SHARES, "sequence": (*SHARES, SHARES[0])}
 BLOCKED = ROLLOUT_FIELDS.index("blocked")
 
 
@@ -43,7 +45,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for (place, first_bounds), exponents in itertools.product(FIRST_BOUNDS.items(), FIVE):
         found = measured_shares(place, exponents)
-        for target in (None, None, *SHARES)[len(found) :]:
+        for target in (None, None, *TARGETS[place])[len(found) :]:
             bound = first_bounds[len(found)] if target is None else float(f"{bound_of_share(found, target):.3g}")
             found.append((bound, blocked_share(exponents, bound, place)))
             with CALIBRATION.open("a", encoding="utf-8", newline="") as file:

@@ -37,7 +37,6 @@ from hmpo_lib.teach.what_the_evidence_says.verdicts import (
     equivalence_p_value,
     false_positives,
     holm,
-    interquartile_interval,
     judge,
     sign_flip_p_value,
 )
@@ -71,7 +70,6 @@ __all__ = [
     "halves_table",
     "headline_picture",
     "holm",
-    "interquartile_interval",
     "judge",
     "label",
     "load_evidence",

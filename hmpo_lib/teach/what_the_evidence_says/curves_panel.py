@@ -4,7 +4,9 @@ import dataclasses
 
 import ipywidgets as widgets
 import numpy as np
+import torch
 
+from hmpo_lib.evaluation import Interval, bootstrap_interval, student_interval
 from hmpo_lib.teach.panels import Panel, slider
 from hmpo_lib.teach.plotting import Canvas, tidy_axes
 from hmpo_lib.teach.what_the_evidence_says.cells import Exponents
@@ -17,7 +19,6 @@ from hmpo_lib.teach.what_the_evidence_says.settings import (
     exponents_in,
     planned_seeds,
 )
-from hmpo_lib.teach.what_the_evidence_says.verdicts import interquartile_interval, student
 
 METRICS = {
     "reward": "mean reward",
@@ -47,8 +48,8 @@ class CurvesView:
     metric: str
     curves: dict[Exponents, Floats]
     medians: dict[Exponents, Floats]
-    summaries: dict[Exponents, tuple[float, float, float]]
-    difference: tuple[float, float, float] | None
+    summaries: dict[Exponents, Interval]
+    difference: Interval | None
 
 
 def view_curves(evidence: Evidence, setting: str, exponents: Exponents, beside: Exponents, metric: str) -> CurvesView:
@@ -67,8 +68,8 @@ def view_curves(evidence: Evidence, setting: str, exponents: Exponents, beside: 
         metric,
         curves,
         {e: np.nanmedian(values(e), axis=0) for e in there if e in LOOKS},
-        {e: interquartile_interval(mean) for e, mean in means.items()},
-        student(means[chosen[0]] - means[chosen[1]]) if len(curves) == 2 else None,
+        {e: bootstrap_interval(torch.as_tensor(mean)) for e, mean in means.items()},
+        student_interval(torch.as_tensor(means[chosen[0]] - means[chosen[1]])) if len(curves) == 2 else None,
     )
 
 
@@ -99,7 +100,7 @@ def curves_explorer(evidence: Evidence) -> Panel[CurvesView]:
     axes, names = mosaic["curves"], mosaic["names"]
     names.set_axis_off()
     tidy_axes(axes, xlabel="rollout")
-    seeds = [canvas.animate(axes.plot([], [], linewidth=0.9, alpha=0.55)[0]) for _ in range(2 * MOST_SEEDS)]
+    seeds = [canvas.animate(axes.plot([], [], linewidth=0.8, alpha=0.4)[0]) for _ in range(2 * MOST_SEEDS)]
     lines = {
         e: canvas.animate(axes.plot([], [], color=look.colour, linestyle=look.linestyle)[0])
         for e, look in LOOKS.items()

@@ -3,13 +3,14 @@
 import itertools
 
 import numpy as np
+import torch
 
+from hmpo_lib.evaluation import bootstrap_interval
 from hmpo_lib.teach.panels import Still
 from hmpo_lib.teach.plotting import BLACK, Canvas, label_ticks, tidy_axes
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
 from hmpo_lib.teach.what_the_evidence_says.plan import SEEDS
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence, Floats
-from hmpo_lib.teach.what_the_evidence_says.verdicts import interquartile_interval
 
 LEVELS = (-1.0, 0.0, 1.0)
 NAMES = {(-1.0, -1.0): "harmonic", (0.0, 0.0): "geometric", (1.0, 1.0): "arithmetic", (-1.0, 1.0): "pessimistic",
@@ -34,7 +35,7 @@ def halves_picture(evidence: Evidence) -> Still:
     said = []
     for (row, bad), (column, good) in itertools.product(enumerate(LEVELS), repeat=2):
         cell = Cell(Exponents(good, bad))
-        _, low, high = interquartile_interval(evidence.mean_reward(cell, SEEDS))
+        _, low, high = bootstrap_interval(torch.as_tensor(evidence.mean_reward(cell, SEEDS)))
         name = NAMES.get((good, bad), "")
         collapsed = int(evidence.collapsed(cell, SEEDS).sum())
         colour = "white" if table[row, column] > 0.55 else BLACK

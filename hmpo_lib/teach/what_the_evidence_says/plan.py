@@ -37,8 +37,10 @@ SHARES = (0.05, 0.2)  # of the stale tokens, which a calibrated clip blocks
 CALIBRATION = recording_path("evidence") / "calibration.csv"  # of tools/calibrate_evidence.py
 # For each place and share the bounds c of the ranges (e^-c, e^c) that these measurements suggest, in FIVE's order.
 CALIBRATED: dict[tuple[Clip, float], tuple[float, ...]] = {
-    ("token", 0.05): (0.00821, 0.00921, 0.00554),
-    ("token", 0.2): (4.87e-5, 5.04e-5, 5.07e-5),
+    ("token", 0.05): (0.00821, 0.00921, 0.00554, 0.00831, 0.00672),
+    ("token", 0.2): (4.87e-5, 5.04e-5, 5.07e-5, 4.8e-5, 4.99e-5),
+    ("sequence", 0.05): (0.0851, 0.0234, 0.0213, 0.014, 0.312),
+    ("sequence", 0.2): (0.00314, 0.00299, 0.0039, 0.00315, 0.005),
 }
 PUBLISHED = ("grpo", "gspo", "gmpo", "hmpo", "pessimistic")
 
@@ -92,7 +94,7 @@ def measured_shares(place: Clip, exponents: Exponents) -> list[tuple[float, floa
 
 def calibrated_cells(place: Clip, share: float) -> list[Cell]:
     """FIVE, each with the range that blocks this share of its stale tokens."""
-    return [bounded(e, bound, place) for e, bound in zip(FIVE, CALIBRATED[place, share], strict=False)]
+    return [bounded(e, bound, place) for e, bound in zip(FIVE, CALIBRATED[place, share], strict=True)]
 
 
 def bound_of_share(measured: Sequence[tuple[float, float]], share: float) -> float:
@@ -174,7 +176,7 @@ FAMILIES: dict[str, list[Run]] = {
     "tuning": _cross([cell for cells in tuning_cells().values() for cell in cells], TUNING_SEEDS),
     "tuned": _cross(list(tuned_cells().values()), SEEDS),
     "token_clip_far": _cross([Cell(e, "token", ORDINARY) for e in (PESSIMISTIC, FIXED[0], FIXED[4])], SEEDS),
-    "amount": _cross([Cell(Exponents(-q, q)) for q in (0.25, 0.5, 2.0, 4.0, 8.0)], SEEDS),
+    **{f"{side}_alone": _cross([Cell(exponents, heard=side) for exponents in FIXED[1:4]], SEEDS) for side in ONE_SIDE},
     "reuse": _cross([Cell(exponents, minibatches=4) for exponents in FIVE], FEW_SEEDS),
     "more_reuse": _cross([Cell(exponents, epochs=4, rollouts=8) for exponents in FIVE], FEW_SEEDS),
     "boundary": _cross(
@@ -195,10 +197,14 @@ FAMILIES: dict[str, list[Run]] = {
         ],
         SEEDS[:3],
     ),
+    "calibrated_signs": _cross(calibrated_cells("token", SHARES[0])[3:], SEEDS),
+    "amount": _cross([Cell(Exponents(-q, q)) for q in (0.25, 0.5, 2.0, 4.0, 8.0)], SEEDS),
+    "calibrated_answers": _cross(calibrated_cells("sequence", SHARES[0]), SEEDS),
     "twins_clipped": _cross(
         [Cell(GEOMETRIC, "token", ORDINARY), Cell(GEOMETRIC, "token", ORDINARY, twin=True)], TWIN_SEEDS
     ),
-    **{f"{side}_alone": _cross([Cell(exponents, heard=side) for exponents in FIXED[1:4]], SEEDS) for side in ONE_SIDE},
+    "calibrated_more_signs": _cross(calibrated_cells("token", SHARES[1])[3:], SEEDS),
+    "calibrated_more_answers": _cross(calibrated_cells("sequence", SHARES[1]), SEEDS),
     "longer_lag": _cross([lagging(exponents, policy_lag=16, rollouts=32) for exponents in FIVE], FEW_SEEDS),
 }
 
@@ -242,7 +248,8 @@ def label(exponents: Exponents) -> str:
 
 def cell_of(family: str, exponents: Exponents) -> Cell:
     """The cell of an exponent in a family whose cells differ in the exponent, or in what goes with it."""
-    cells = {cell.exponents: cell for cell, _ in reversed(FAMILIES[family])}  # the first of each
+    runs = [*FAMILIES[family], *FAMILIES.get(f"{family}_signs", [])]
+    cells = {cell.exponents: cell for cell, _ in reversed(runs)}  # the first of each
     first = FAMILIES[family][0][0]
     return cells.get(exponents, dataclasses.replace(first, exponents=exponents))
 
@@ -256,6 +263,14 @@ def _three_fixed(make: Callable[[Exponents], Cell]) -> list[Comparison]:
     return [
         *_against_geometric(make, FIXED[1:4], more=False),
         Comparison(_minus(FIXED[3], FIXED[1]), make(FIXED[3]), make(FIXED[1])),
+    ]
+
+
+def _two_signs(make: Callable[[Exponents], Cell]) -> list[Comparison]:
+    """What is left of six, then: both signs with 0, and -sign(A) with 1."""
+    return [
+        *_against_geometric(make, [PESSIMISTIC, OPTIMISTIC], more=False),
+        Comparison(_minus(PESSIMISTIC, FIXED[3]), make(PESSIMISTIC), make(FIXED[3])),
     ]
 
 
@@ -286,7 +301,10 @@ COMPARISONS: dict[str, list[Comparison]] = {
             Cell(GEOMETRIC, "token", ORDINARY),
         ),
     ],
-    **{family: _against_geometric(_cells(family), FIVE) for family in ("in_the_head", "muon")},
+    **{
+        family: _against_geometric(_cells(family), FIVE)
+        for family in ("in_the_head", "muon", "calibrated_answers", "calibrated_more_answers")
+    },
     **{family: _three_fixed(_cells(family)) for family in ("calibrated", "calibrated_more", "bad_alone", "good_alone")},
     "tuned": [
         *_against_geometric(_cells("tuned"), SEVEN)[:7],
@@ -298,9 +316,9 @@ COMPARISONS: dict[str, list[Comparison]] = {
         ),
     ],
     "lag": _three_fixed(lagging),
-    "lag_more": [
-        *_against_geometric(lagging, [PESSIMISTIC, OPTIMISTIC], more=False),
-        Comparison(_minus(PESSIMISTIC, FIXED[3]), lagging(PESSIMISTIC), lagging(FIXED[3])),
-    ],
+    **{
+        f"{family}_{rest}": _two_signs(_cells(family))
+        for family, rest in (("lag", "more"), ("calibrated", "signs"), ("calibrated_more", "signs"))
+    },
     "on_policy": _against_geometric(_cells("on_policy"), FIVE, more=False),
 }

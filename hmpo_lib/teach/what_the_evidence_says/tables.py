@@ -1,13 +1,14 @@
 """The evidence as Markdown: the tables of docs/results.md, which a test computes again."""
 
 import numpy as np
+import torch
 
+from hmpo_lib.evaluation import bootstrap_interval
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell
 from hmpo_lib.teach.what_the_evidence_says.plan import FAMILIES, label
-from hmpo_lib.teach.what_the_evidence_says.records import Evidence, end_of
+from hmpo_lib.teach.what_the_evidence_says.records import Evidence, end_of, rollouts_to_goal
 from hmpo_lib.teach.what_the_evidence_says.settings import FAMILY_TITLES, verdicts
 from hmpo_lib.teach.what_the_evidence_says.shares import FACTORS, Share
-from hmpo_lib.teach.what_the_evidence_says.verdicts import interquartile_interval
 
 UNSEEN = ("tuning", "design", "design_block", "design_again")  # families whose cells are not summed up one by one
 
@@ -31,16 +32,11 @@ def cells_table(evidence: Evidence) -> str:
     ]
     for cell, seeds in finished_cells(evidence).items():
         scores = evidence.mean_reward(cell, seeds)
-        middle, low, high = interquartile_interval(scores)
+        middle, low, high = bootstrap_interval(torch.as_tensor(scores))
         runs = [evidence.by_cell[cell.name][seed] for seed in seeds]
         held_out = np.mean([0.0 if run.held_out is None else run.held_out[0] for run in runs])
-        clip = (
-            "none" if cell.clip_range is None else f"{cell.clip}, {cell.clip_range[0]:.6g} to {cell.clip_range[1]:.6g}"
-        )
         parts = (
-            _escaped(label(cell.exponents)),
-            clip,
-            _rest(cell),
+            *_name(cell),
             str(len(seeds)),
             f"{middle:.3f} ({low:.3f} to {high:.3f})",
             f"{scores.min():.3f}",
@@ -50,6 +46,37 @@ def cells_table(evidence: Evidence) -> str:
         )
         lines.append(f"| {' | '.join(parts)} |")
     return "\n".join(lines)
+
+
+def metrics_table(evidence: Evidence) -> str:
+    """A line a cell: the secondary metrics, means over its seeds where nothing else is said."""
+    lines = [
+        "| p | clip | what else | rollouts to 0.8, median (reached) | blocked | tokens heard | largest gradient norm "
+        "| tokens an answer, last quarter | entropy, held out |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cell, seeds in finished_cells(evidence).items():
+        goals = [rollouts_to_goal(evidence.curve(cell, seed)) for seed in seeds]
+        reached = sorted(goal for goal in goals if np.isfinite(goal))
+        half = f"{np.median(goals):.0f}" if 2 * len(reached) > len(goals) else "not reached"
+        entropies = [run.held_out[1] for seed in seeds if (run := evidence.by_cell[cell.name][seed]).held_out]
+        parts = (
+            *_name(cell),
+            f"{half} ({len(reached)} of {len(seeds)})",
+            f"{np.nanmean(evidence.curves(cell, 'blocked', seeds)):.1%}",
+            f"{np.nanmean(evidence.curves(cell, 'ess', seeds)):.1%}",
+            f"{np.nanmax(evidence.curves(cell, 'gradient_norm_max', seeds), axis=1).mean():.3g}",
+            f"{np.nanmean(end_of(evidence.curves(cell, 'length', seeds))):.1f}",
+            f"{np.mean(entropies):.3f}" if entropies else "none",
+        )
+        lines.append(f"| {' | '.join(parts)} |")
+    return "\n".join(lines)
+
+
+def _name(cell: Cell) -> tuple[str, str, str]:
+    """Its first three columns: exponents, clip, what else differs from the plain cell."""
+    clip = "none" if cell.clip_range is None else f"{cell.clip}, {cell.clip_range[0]:.6g} to {cell.clip_range[1]:.6g}"
+    return _escaped(label(cell.exponents)), clip, _rest(cell)
 
 
 def _rest(cell: Cell) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from scipy import stats
 
+from hmpo_lib.evaluation import probability_of_improvement, student_interval
 from hmpo_lib.teach.what_the_evidence_says.records import Floats
 
 BOUND, LEVEL = 0.02, 0.05  # of mean reward; of a family's error
@@ -79,15 +81,6 @@ def holm(p_values: Sequence[float]) -> Floats:
     return corrected
 
 
-def student(differences: Floats, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean with Student's interval; of no width where all are equal."""
-    mean = float(differences.mean())
-    if np.ptp(differences) == 0:
-        return mean, mean, mean
-    low, high = stats.ttest_1samp(differences, 0.0).confidence_interval(confidence)
-    return mean, float(low), float(high)
-
-
 def judge(pairs: Sequence[tuple[Floats, Floats]]) -> list[Verdict]:
     """The verdicts of one family of comparisons.
 
@@ -99,9 +92,9 @@ def judge(pairs: Sequence[tuple[Floats, Floats]]) -> list[Verdict]:
     p_equivalent = holm([float(equivalence_p_value(d)) for d in differences])
     return [
         Verdict(
-            *student(d),
+            *student_interval(torch.as_tensor(d)),
             len(d),
-            probability_above(first, other),
+            probability_of_improvement(torch.as_tensor(first), torch.as_tensor(other)),
             float(differs),
             float(equivalent),
             "differs"
@@ -112,23 +105,6 @@ def judge(pairs: Sequence[tuple[Floats, Floats]]) -> list[Verdict]:
         )
         for (first, other), d, differs, equivalent in zip(pairs, differences, p_differs, p_equivalent, strict=True)
     ]
-
-
-def probability_above(first: Floats, other: Floats) -> float:
-    """P(a run of the first is above one of the other), over all pairs of seeds; ties count half.
-
-    >>> probability_above(np.array([1.0, 2.0]), np.array([0.0, 2.0]))
-    0.625
-    """
-    difference = np.subtract.outer(first, other)
-    return float(np.mean((difference > 0) + (difference == 0) / 2))
-
-
-def interquartile_interval(scores: Floats, *, resamples: int = 2000, seed: int = 0) -> tuple[float, float, float]:
-    """The interquartile mean over seeds with its 95 % bootstrap interval (percentiles), ``[seeds]``."""
-    drawn = np.random.default_rng(seed).choice(scores, (resamples, len(scores)))
-    low, high = np.quantile(stats.trim_mean(drawn, 0.25, axis=1), [0.025, 0.975])
-    return float(stats.trim_mean(scores, 0.25)), float(low), float(high)
 
 
 class FalsePositives(NamedTuple):
