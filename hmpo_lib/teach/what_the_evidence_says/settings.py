@@ -41,6 +41,7 @@ FAMILY_TITLES = SETTINGS | {
     "calibrated_signs": "16 steps, each clip of tokens blocks 5 %, continued",
     "calibrated_more_signs": "16 steps, each clip of tokens blocks 20 %, continued",
     "lag_more": "4 steps, sampled 4 rollouts ago, no clip, continued",
+    "reuse_again": "64 steps a rollout, no clip, on ten new seeds",
     "token_clip_far": "16 steps, tokens clipped to 0.8–1.25, the rest",
     "bad_alone": "16 steps, no clip, bad answers alone are heard",
     "good_alone": "16 steps, no clip, good answers alone are heard",
