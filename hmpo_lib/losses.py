@@ -51,8 +51,8 @@ def policy_loss(
         PolicyLoss. Completions without tokens are left out of the sum and of every denominator.
 
     Raises:
-        ValueError: shapes that do not fit; no completion token and no normalizer; an objective whose p is a schedule's,
-            or whose constant length weight has no ``max_length``.
+        ValueError: shapes or devices that do not fit; no completion token and no normalizer; an objective whose p is a
+            schedule's, or whose constant length weight has no ``max_length``.
 
     `torch.compile` takes it without a graph break. `torch.func.grad` takes it too, and `vmap` over any of the tensors,
     if the ``normalizer`` is given; the objective is the same for all that is mapped. There are first derivatives only:
@@ -235,6 +235,12 @@ def _check_shapes(
         raise ValueError(
             f"logprobs has shape {shape}, old_logprobs {tuple(old_logprobs.shape)}, completion_mask "
             f"{tuple(completion_mask.shape)}: expected the same [batch, time] for all three."
+        )
+    devices = [x.device for x in (logprobs, old_logprobs, advantages, completion_mask)]
+    if len(set(devices)) > 1:
+        raise ValueError(
+            f"logprobs is on {devices[0]}, old_logprobs on {devices[1]}, advantages on {devices[2]}, completion_mask "
+            f"on {devices[3]}: expected one device for all four."
         )
     if tuple(advantages.shape) != shape[:1]:
         raise ValueError(

@@ -91,7 +91,7 @@ def power_mean_weights(log_x: Tensor, p: float | Tensor, mask: Tensor | None = N
 def _as_rows(log_x: Tensor, p: float | Tensor, mask: Tensor | None, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """Checks the shapes; gives float data ``[rows, n]`` with ``dim`` last, p ``[rows, 1]`` and a boolean mask."""
     log_x = _float32_at_least(log_x)
-    p = torch.as_tensor(p, dtype=log_x.dtype, device=log_x.device)
+    p = _as_exponent(p, log_x)
     n = log_x.size(dim)  # before the slices below, which would take any dim
     reduced = log_x.shape[:dim] + log_x.shape[dim:][1:]
     if not _broadcasts(p.shape, reduced):
@@ -103,6 +103,13 @@ def _as_rows(log_x: Tensor, p: float | Tensor, mask: Tensor | None, dim: int) ->
     shape = (math.prod(reduced), n)  # not (-1, n), which means nothing at n = 0
     rows, mask = (x.expand(log_x.shape).movedim(dim, -1).reshape(shape) for x in (log_x, mask))
     return rows, p.expand(reduced).reshape(-1, 1), mask
+
+
+def _as_exponent(p: float | Tensor, log_x: Tensor) -> Tensor:
+    """p beside ``log_x``. A number is filled in there: copied to a GPU from here, it would be waited for."""
+    if isinstance(p, Tensor):
+        return p.to(dtype=log_x.dtype, device=log_x.device)
+    return log_x.new_full((), p)
 
 
 def _require_no_nan(p: Tensor) -> None:

@@ -25,6 +25,7 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     bound_of_share,
     cell_of,
     design_runs,
+    larger,
     measured_shares,
     tuned_cells,
     tuning_cells,
@@ -118,6 +119,13 @@ def test_each_cell_has_a_name_of_its_own_that_a_file_can_be_called_by():
     cells = {cell for runs in FAMILIES.values() for cell, _ in runs}
     assert len({cell.name for cell in cells}) == len(cells)
     assert all(not set(cell.name) & set("/\\|:*?") for cell in cells)
+
+
+def test_a_cell_of_the_larger_model_says_so_and_needs_its_folder():
+    assert Cell(GEOMETRIC).name == "p=0"
+    assert larger(GEOMETRIC, clipped=True).name == "p=0,token=0.8..1.25,learning_rate=2.5e-05,model=larger"
+    with pytest.raises(ValueError, match="expected its folder as larger_model"):
+        next(take(larger(GEOMETRIC), 500))
 
 
 def test_each_comparison_is_of_planned_cells_with_the_same_seeds():

@@ -18,7 +18,7 @@ from hmpo_lib.teach.what_the_evidence_says.plan import FAMILIES
 from hmpo_lib.teach.what_the_evidence_says.records import RECORDED
 from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, STEP_FIELDS
 
-RUN_FIELDS = ("cell", "seed", "family", "status", "commit", "python", "torch", "transformers", "began")
+RUN_FIELDS = ("cell", "seed", "family", "status", "commit", "python", "torch", "transformers", "began", "machine")
 NUMBERS = ("cpu_seconds", "wall_seconds", "held_out_reward", "held_out_entropy")
 SHAPE = (16, 16)  # rollouts and steps of the runs whose steps are kept
 
@@ -34,7 +34,7 @@ def main() -> None:
     arguments.into.mkdir(parents=True, exist_ok=True)
     runs, rollouts, steps = read_packed(arguments.into)
     for path in sorted(arguments.runs.glob("*.json")):
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = {"machine": "CPU"} | json.loads(path.read_text(encoding="utf-8"))
         assert (*run["rollout_fields"], *run["step_fields"]) == (*ROLLOUT_FIELDS, *STEP_FIELDS)
         key = run["cell"], run["seed"]
         held_out = run["held_out"] or ("", "")
@@ -54,7 +54,7 @@ def read_packed(folder: Path) -> tuple[dict[Key, Any], dict[Key, Any], dict[Key,
     if not (folder / "runs.csv").is_file():
         return {}, {}, {}
     with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+        rows = [{"machine": "CPU"} | row for row in csv.DictReader(file)]
     keys = [(row["cell"], int(row["seed"])) for row in rows]
     rollouts: dict[Key, Any] = {key: [] for key in keys}
     with (folder / "rollouts.csv").open(encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""Makes the runs of docs/evidence_plan.md: python tools/record_evidence.py RUNS [--only FAMILY] [--until 17:00].
+"""Makes the runs of docs/evidence_plan.md: python tools/record_evidence.py RUNS [--only FAMILY ...] [--until 17:00].
 
 RUNS is a folder for the finished runs, a file each; what is in data/results/evidence/ is not made again. Several of
 these may work on one folder at a time; each takes the next run that nobody has made or is making. SIGTERM lets the
@@ -22,7 +22,7 @@ import torch
 import transformers
 
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell
-from hmpo_lib.teach.what_the_evidence_says.plan import FAMILIES
+from hmpo_lib.teach.what_the_evidence_says.plan import FAMILIES, ON_OTHER_MACHINES
 from hmpo_lib.teach.what_the_evidence_says.records import load_evidence
 from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, STEP_FIELDS, RolloutNumbers, take
 
@@ -35,14 +35,21 @@ CLEAN = not subprocess.run(
 ).stdout
 
 
-def record(family: str, cell: Cell, seed: int, path: Path) -> None:
+def machine(device: str) -> str:
+    """What a record says of where it was made."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "CPU"
+
+
+def record(
+    family: str, cell: Cell, seed: int, path: Path, *, device: str = "cpu", larger_model: Path | None = None
+) -> None:
     """Makes one run and writes its file, whole or not at all; a run that broke off says why and keeps what it had."""
     began, cpu = time.time(), time.process_time()
     rollouts: list[RolloutNumbers] = []
     held_out: tuple[float, float] | None = None
     status = "finished"
     try:
-        for numbers in take(cell, seed):
+        for numbers in take(cell, seed, device=device, larger_model=larger_model):
             if isinstance(numbers, RolloutNumbers):
                 rollouts.append(numbers)
             else:
@@ -58,6 +65,7 @@ def record(family: str, cell: Cell, seed: int, path: Path) -> None:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
+        "machine": machine(device),
         "began": datetime.datetime.fromtimestamp(began, datetime.UTC).isoformat(timespec="seconds"),
         "cpu_seconds": round(time.process_time() - cpu, 2),
         "wall_seconds": round(time.time() - began, 2),
@@ -81,15 +89,17 @@ def main() -> None:
     """Takes run after run until none is left or the time is up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--only", choices=FAMILIES)
+    parser.add_argument("--only", nargs="+", choices=FAMILIES)
     parser.add_argument("--until", help="HH:MM of today after which no run is begun")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; the plan says which family needs which")
+    parser.add_argument("--larger-model", type=Path, help="the folder of tools/make_larger_model.py")
     arguments = parser.parse_args()
     arguments.runs.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     asked_to_stop = []
     signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.append(True))
-    families = FAMILIES if arguments.only is None else {arguments.only: FAMILIES[arguments.only]}
-    for family, (cell, seed) in ((family, run) for family, runs in families.items() for run in runs):
+    families = arguments.only or [family for family in FAMILIES if family not in ON_OTHER_MACHINES]
+    for family, (cell, seed) in ((name, run) for name in families for run in FAMILIES[name]):
         path = file_of(arguments.runs, cell, seed)
         if path.is_file() or RECORDED.has(cell, [seed]):
             continue
@@ -101,7 +111,7 @@ def main() -> None:
             except BlockingIOError:
                 continue
             if not path.is_file():  # else another process ended it meanwhile
-                record(family, cell, seed, path)
+                record(family, cell, seed, path, device=arguments.device, larger_model=arguments.larger_model)
                 print(time.strftime("%H:%M:%S"), family, path.stem, flush=True)
 
 

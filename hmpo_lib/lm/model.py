@@ -179,14 +179,18 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make_model(seed: int) -> LlamaForCausalLM:
-    """A Llama of 2 layers, width 128 and 4 heads, 0.43 million parameters, with weights drawn from ``seed``."""
+def make_model(seed: int, *, layers: int = 2, width: int = 128, heads: int = 4) -> LlamaForCausalLM:
+    """A Llama for sums, as shipped of 2 layers, width 128 and 4 heads: 0.43 million weights, drawn from ``seed``.
+
+    >>> sum(weight.numel() for weight in make_model(0).parameters())
+    429184
+    """
     config = LlamaConfig(
         vocab_size=len(CHARACTERS) + 3,
-        hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=2,
-        num_attention_heads=4,
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
         max_position_embeddings=128,
         tie_word_embeddings=True,
         pad_token_id=0,

@@ -46,7 +46,8 @@ def pretrain(
     model.train()
     try:
         for step in range(steps):
-            input_ids, attention_mask, labels = pretraining_batch(tokenizer, batch_size, generator)
+            batch = pretraining_batch(tokenizer, batch_size, generator)
+            input_ids, attention_mask, labels = (tensor.to(model.device) for tensor in batch)
             optimizer.zero_grad()  # before, since the caller may have left gradients behind
             loss = model(input_ids=input_ids, attention_mask=attention_mask, labels=labels).loss
             loss.backward()

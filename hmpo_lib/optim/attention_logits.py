@@ -41,7 +41,8 @@ def max_attention_logits(
     for start in range(0, queries, step):
         stop = min(start + step, queries)
         allowed = _allowed(mask, causal, start, stop, keys, query.device)
-        seen = _last_allowed(allowed) if allowed is not None else keys
+        # Where all come at once, little would be saved, and a GPU would be waited for.
+        seen = keys if allowed is None or step >= queries else _last_allowed(allowed)
         if seen == 0:
             continue
         rows = query[:, :, start:stop].to(dtype).reshape(batch * key_heads, -1, size) * scaling

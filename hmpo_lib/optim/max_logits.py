@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from hmpo_lib.optim.attention import attention_layouts
 from hmpo_lib.optim.capture import Record, forget, require_interface, set_interface, watch
 from hmpo_lib.optim.layouts import Layouts, Part
-from hmpo_lib.optim.linear_maps import is_instance
+from hmpo_lib.optim.linear_maps import is_instance, linear_map
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -157,9 +157,12 @@ class MaxLogitMonitor:
             )
         self.enabled = state["enabled"]
         for name, parts in self._parts().items():
-            seen = state["seen"][name]
-            self._records[name].max_logits = seen["max_logits"]
-            self._records[name].norms = {p: n for p, n in zip(parts, seen["norms"], strict=True) if n is not None}
+            seen, module = state["seen"][name], self.attention[name][0]
+            device = linear_map(module, parts[0].projection).weight.device  # a state may have been read on a CPU
+            maxima = seen["max_logits"]
+            self._records[name].max_logits = None if maxima is None else maxima.to(device)
+            norms = zip(parts, seen["norms"], strict=True)
+            self._records[name].norms = {part: norm.to(device) for part, norm in norms if norm is not None}
 
     def _parts(self) -> dict[str, list[Part]]:
         return {name: layout.parts for name, (_, layout) in self.attention.items()}

@@ -16,6 +16,7 @@ from hmpo_lib.methods import Method
 from hmpo_lib.objectives import Clip, LengthWeight, Objective
 
 TaskName = Literal["sums", "in_the_head"]
+ModelName = Literal["shipped", "larger"]
 
 
 def reward_in_the_head(prompt: str, completion: str) -> float:
@@ -87,6 +88,7 @@ class Cell:
         task: a name in TASKS.
         heard: answers of which sign have an advantage; that of the others counts as 0.
         twin: whether the run starts from weights that are one rounding away from the shipped ones.
+        model: that is trained: the shipped one, or the one of tools/make_larger_model.py.
     """
 
     exponents: Exponents
@@ -103,6 +105,7 @@ class Cell:
     task: TaskName = "sums"
     heard: Literal["both", "bad", "good"] = "both"
     twin: bool = False
+    model: ModelName = "shipped"
 
     @property
     def name(self) -> str:

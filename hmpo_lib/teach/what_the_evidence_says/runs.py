@@ -3,13 +3,14 @@
 import statistics
 from collections.abc import Iterator
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from hmpo_lib.lm import StepRecord, fine_tune, load_base_model, sample_completions
+from hmpo_lib.lm import StepRecord, fine_tune, load_base_model, load_model, sample_completions
 from hmpo_lib.lm.tasks import is_worked, sample_questions
 from hmpo_lib.teach.what_the_evidence_says.cells import TASKS, Cell
 
@@ -33,13 +34,28 @@ class RolloutNumbers(NamedTuple):
     steps: list[tuple[float, ...]]
 
 
-def take(cell: Cell, seed: int) -> Iterator[RolloutNumbers | tuple[float, float]]:
-    """Trains the shipped model; yields the numbers of each rollout, and last (reward, entropy) on held-out prompts.
+def take(
+    cell: Cell, seed: int, *, device: str = "cpu", larger_model: Path | None = None
+) -> Iterator[RolloutNumbers | tuple[float, float]]:
+    """Trains the cell's model; yields the numbers of each rollout, and last (reward, entropy) on held-out prompts.
+
+    Args:
+        cell: what is run.
+        seed: of the run.
+        device: where.
+        larger_model: the folder that tools/make_larger_model.py has made, for a cell of it.
 
     Raises:
         FloatingPointError: as `fine_tune`; what was yielded before stands.
+        ValueError: a cell of the larger model without its folder.
     """
-    model, tokenizer = load_base_model()
+    if cell.model == "larger" and larger_model is None:
+        raise ValueError(
+            f"{cell.name} trains the larger model, which is not shipped: expected its folder as larger_model; make it "
+            "with tools/make_larger_model.py."
+        )
+    model, tokenizer = load_base_model() if cell.model == "shipped" else load_model(str(larger_model))
+    model.to(device)
     if cell.twin:
         round_once(model)
     records = fine_tune(model, tokenizer, cell.config(seed), **TASKS[cell.task]._asdict())
@@ -97,10 +113,19 @@ def _spread(log_ratios: Tensor, mask: Tensor) -> tuple[float, float, float]:
     return float(tokens.std(correction=0)), float(variance.mean().sqrt()), float(tokens.mean())
 
 
-def examine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, cell: Cell) -> tuple[float, float]:
+def examine(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    cell: Cell,
+    *,
+    count: int = HELD_OUT,
+    seed: int = HELD_OUT_SEED,
+) -> tuple[float, float]:
     """Mean reward on held-out prompts, one sample each, and the entropy of the tokens, nats (minus mean log-prob)."""
-    generator = torch.Generator().manual_seed(HELD_OUT_SEED)
-    prompts = [question.prompt for question in sample_questions(HELD_OUT, generator, held_out=True)]
+    generator = torch.Generator().manual_seed(seed)
+    prompts = [question.prompt for question in sample_questions(count, generator, held_out=True)]
+    if model.device.type != "cpu":  # on a CPU the same one goes on, as in every run that was recorded
+        generator = torch.Generator(model.device).manual_seed(seed)
     sampled = sample_completions(model, tokenizer, prompts, group_size=1, max_new_tokens=40, generator=generator)
     rewards = [
         TASKS[cell.task].reward_fn(prompt, text) * (not cut)

@@ -45,6 +45,8 @@ FAMILY_TITLES = SETTINGS | {
     "token_clip_far": "16 steps, tokens clipped to 0.8–1.25, the rest",
     "bad_alone": "16 steps, no clip, bad answers alone are heard",
     "good_alone": "16 steps, no clip, good answers alone are heard",
+    "larger_model": "16 steps, no clip, a model of 13.6 million weights",
+    "larger_model_clip": "16 steps, tokens clipped to 0.8–1.25, a model of 13.6 million weights",
 }
 
 BLOCKS = 3  # of the design
