@@ -74,7 +74,7 @@ def draw_ratios(canvas: Canvas, axes: Any) -> Callable[[dict[str, float]], None]
     """The four ratios, a row each, with 1 in the middle; the axis goes by the root of the logarithm."""
     edge = 1.03 * stretched(DECADES)
     tidy_axes(
-        axes, title="The whole answer: its ratio (the axis is stretched near 1)", xlim=(-edge, edge), ylim=(3.6, -0.6)
+        axes, title="Four ratios of the whole answer (axis stretched near 1)", xlim=(-edge, edge), ylim=(3.6, -0.6)
     )
     label_ticks(
         axes, [place(tick) for tick in TICKS], ["1e-6", "0.001", "0.1", "0.5", "1", "2", "10", "1000", "1e6"], axis="x"
@@ -86,6 +86,7 @@ def draw_ratios(canvas: Canvas, axes: Any) -> Callable[[dict[str, float]], None]
         style = RATIO_STYLES[name]
         mark = canvas.animate(axes.plot([0], [row], style.marker, color=style.colour, markersize=9, clip_on=False)[0])
         label = canvas.animate(axes.annotate("", (0, row), (10, 0), textcoords="offset points", va="center"))
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.3})
         marks[name] = mark, label
 
     def move(ratios: dict[str, float]) -> None:

@@ -2,37 +2,33 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import ipywidgets as widgets
 import torch
 from torch import Tensor
 
-from hmpo_lib.means import log_power_mean
 from hmpo_lib.ratios import renyi_divergence
 from hmpo_lib.teach.panels import FIGURE_SPACE, P_LABEL_WIDTH, Panel, p_label, slider
-from hmpo_lib.teach.plotting import BLACK, GREY, ORANGE, PALE_GREY, SKY_BLUE, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.plotting import BLACK, GREY, PALE_GREY, SKY_BLUE, Canvas, exponent_colour, label_ticks, tidy_axes
 from hmpo_lib.teach.shared.exponents import quarters
 from hmpo_lib.teach.shared.power_mean_drawings import NAMED
 
 OLD, NEW = (0.5, 0.3, 0.2), (0.4, 0.4, 0.2)
-STOPS = quarters(3)
+STOPS = quarters(2)
 SHIFTS = [k / 2 for k in range(7)]  # 1: from OLD to NEW; beyond: as far again, in the logits
 CLIP = (0.9, 1 / 0.9)  # the clip range of `hmpo`
-SAMPLES, SEED = 1000, 0
-SURE = 1.96  # standard errors on both sides of a 95 % interval
 
 
 @dataclass(frozen=True)
 class DivergenceView:
-    """The mean M_p of new / old: in expectation over old at each exponent, and at one of them for a sample too."""
+    """The mean M_p of new / old, in expectation over old: at each exponent, and at the chosen one."""
 
     p: float
     shift: float
     new: tuple[float, ...]
     curve: tuple[float, ...]
     expected: float
-    sampled: float
-    error: float
 
 
 def shifted(shift: float) -> Tensor:
@@ -50,38 +46,21 @@ def expected_mean(p: float, shift: float = 1.0) -> float:
     return math.exp(-renyi_divergence(shifted(0.0), shifted(shift), 1 - p).item())
 
 
-def log_mean_error(log_ratios: Tensor, p: float) -> float:
-    """Standard error of log M_p of a sample (delta method): the standard error of mean r^p, over |p| · mean r^p."""
-    if p == 0:
-        return float(log_ratios.std() / len(log_ratios) ** 0.5)
-    powers = (p * log_ratios).exp()
-    return float(powers.std() / powers.mean() / abs(p) / len(powers) ** 0.5)
-
-
 def view_divergence(p: float, shift: float) -> DivergenceView:
-    """M_p over samples of one distribution, in expectation and for one fixed draw of outcomes."""
-    generator = torch.Generator().manual_seed(SEED)
-    draws = torch.multinomial(shifted(0.0).exp(), SAMPLES, replacement=True, generator=generator)
-    log_ratios = (shifted(shift) - shifted(0.0))[draws]
-    mean = log_power_mean(log_ratios, p).exp().item()
+    """M_p over samples of one distribution, in expectation."""
     return DivergenceView(
         p,
         shift,
         tuple(shifted(shift).exp().tolist()),
         tuple(expected_mean(exponent, shift) for exponent in STOPS),
         expected_mean(p, shift),
-        mean,
-        mean * log_mean_error(log_ratios, p),
     )
 
 
 def divergence_caption(view: DivergenceView) -> str:
-    """Both means, and whether the window of the clip still holds them."""
+    """The mean, and whether the window of the clip still holds it."""
     side = "inside" if CLIP[0] <= view.expected <= CLIP[1] else "below" if view.expected < CLIP[0] else "above"
-    return (
-        f"{p_label(view.p)}: in expectation {view.expected:.3f}, {side} the window {CLIP[0]:.2f} to {CLIP[1]:.2f}; "
-        f"{SAMPLES} samples {view.sampled:.3f} ± {SURE * view.error:.3f}."
-    )
+    return f"{p_label(view.p)}: in expectation {view.expected:.3f}, {side} the window {CLIP[0]:.2f} to {CLIP[1]:.2f}."
 
 
 def divergence_alt(view: DivergenceView) -> str:
@@ -98,31 +77,31 @@ def divergence_explorer(*, p: float = -1.0, shift: float = 2.0) -> Panel[Diverge
     canvas = Canvas(760, 340)
     axes = canvas.mosaic("llr")
     left, right = axes["l"], axes["r"]
-    tidy_axes(left, title="The mean of the ratios over samples from old", xlabel="exponent p", xlim=(-3.2, 3.2))
+    tidy_axes(left, title="The mean of the ratios, as new leaves old", xlabel="exponent p", xlim=(-2.2, 2.2))
     left.set(ylim=(0.6, 1.4), ylabel="mean $M_p$")
+    names = [f"\n{style.name}" for style in NAMED]
+    label_ticks(left, [-2, -1, 0, 1, 2], ["−2", f"−1{names[0]}", f"0{names[1]}", f"1{names[2]}", "2"], axis="x")
     left.axhspan(*CLIP, color=PALE_GREY, alpha=0.6, linewidth=0)
-    left.text(3.15, CLIP[0] + 0.008, "the window of HMPO's clip", ha="right", fontsize=9, color=GREY)
+    small: Any = {"fontsize": 9, "color": GREY}
+    left.text(-2.15, CLIP[1] - 0.01, "HMPO's window", va="top", **small)
+    left.text(-2.15, CLIP[1] + 0.012, "above it no push on good answers", **small)
+    left.text(2.15, CLIP[0] - 0.012, "below it no push\non bad answers", ha="right", va="top", **small)
     left.axhline(1, color=GREY, linewidth=1)
-    for style in NAMED:
-        left.plot(style.p, 0.615, style.marker, color=style.colour, markersize=8)
-        left.text(style.p, 0.64, style.name, ha="center", fontsize=9)
     curve = canvas.animate(left.plot([], [], color=BLACK)[0])
-    bar = canvas.animate(left.plot([], [], color=ORANGE, linewidth=4, solid_capstyle="butt")[0])
-    dot = canvas.animate(left.plot([], [], "o", color=ORANGE, markeredgecolor=BLACK, markersize=9)[0])
-    tidy_axes(right, title="Three outcomes", xlabel="outcome", xlim=(-0.6, 2.6), ylim=(0, 0.8))
+    dot = canvas.animate(left.plot([], [], "o", markeredgecolor=BLACK, markersize=9)[0])
+    tidy_axes(right, title="Three outcomes", xlabel="outcomes 1, 2 and 3", ylabel="probability", xlim=(-0.5, 2.5))
+    right.set(ylim=(0, 0.8))
     right.grid(visible=False, axis="x")
-    label_ticks(right, range(3), ["1", "2", "3"], axis="x")
-    right.bar([k - 0.2 for k in range(3)], OLD, width=0.36, color=SKY_BLUE, label="old")
-    bars = right.bar([k + 0.2 for k in range(3)], NEW, width=0.36, fc="white", ec=BLACK, hatch="//", label="new")
+    label_ticks(right, [k + side for k in range(3) for side in (-0.21, 0.21)], ["old", "new"] * 3, axis="x")
+    right.bar([k - 0.21 for k in range(3)], OLD, width=0.38, color=SKY_BLUE)
+    bars = right.bar([k + 0.21 for k in range(3)], NEW, width=0.38, fc="white", ec=BLACK, hatch="//")
     for patch in bars:
         canvas.animate(patch)
-    right.legend(loc="upper right", fontsize=9, frameon=False, ncols=2)
 
     def draw(view: DivergenceView) -> None:
         curve.set_data(STOPS, view.curve)
         dot.set_data([view.p], [view.expected])
-        reach = SURE * view.error
-        bar.set_data([view.p, view.p], [view.sampled - reach, view.sampled + reach])
+        dot.set_markerfacecolor(exponent_colour(view.p))
         for patch, probability in zip(bars, view.new, strict=True):
             patch.set_height(probability)
 

@@ -3,6 +3,8 @@
 Each token's log-ratio is drawn from a normal distribution by itself; the same draws for every setting.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,13 @@ from hmpo_lib.teach.panels import Panel, slider
 from hmpo_lib.teach.plotting import GREY, Canvas, label_ticks, tidy_axes
 from hmpo_lib.teach.shared.ratio_styles import RATIO_STYLES, number
 from hmpo_lib.teach.shared.simulated_ratios import KINDS, LENGTHS, length_slider, simulate
+
+LIMIT = 1e6  # the ends of the axis of ratios
+NAMES = {"product": "product", "geometric": "geometric mean"}
+LOOKS: dict[str, dict[str, Any]] = {
+    kind: {"color": RATIO_STYLES[kind].colour, "linestyle": RATIO_STYLES[kind].linestyle, "linewidth": 2}
+    for kind in KINDS
+}
 
 
 @dataclass(frozen=True)
@@ -60,60 +69,105 @@ def length_caption(view: SpreadView) -> str:
 
 
 def length_alt(view: SpreadView) -> str:
-    """The two plots in words."""
+    """The plots in words."""
+    left = f"Over the number of tokens, product and geometric mean of token ratios around {view.ratio:g}."
+    if view.spread == 0:
+        return f"{left} {length_caption(view)}"
     return (
-        f"Left, over the number of tokens, product and geometric mean of token ratios around {view.ratio:g}. "
-        f"{length_caption(view)} Right, the spread of their logarithms, which is {view.spread:g} for one token: at "
-        f"{view.length} tokens {view.widths['product'][LENGTHS.index(view.length)]:.3g} for the product and "
+        f"Left: {left} {length_caption(view)} Right, the spread of their logarithms, which is {view.spread:g} for one "
+        f"token: at {view.length} tokens {view.widths['product'][LENGTHS.index(view.length)]:.3g} for the product and "
         f"{view.widths['geometric'][LENGTHS.index(view.length)]:.3g} for the geometric mean."
     )
 
 
-def length_explorer(*, ratio: float = 1.02, spread: float = 0.0) -> Panel[SpreadView]:
-    """Product and geometric mean over the length, for a chosen token ratio and spread around it."""
-    canvas = Canvas(760, 340)
-    places = canvas.mosaic([["ratio", "spread"]])
-    left, right = places["ratio"], places["spread"]
-    limit = 1e6
-    tidy_axes(left, title="Ratio of the completion", xlabel="tokens", xlim=(0, 405), ylim=(1 / limit, limit))
-    left.set_yscale("log")
-    label_ticks(left, [1e-6, 1e-3, 1, 1e3, 1e6], ["1e-6", "0.001", "1", "1000", "1e6"])
-    tidy_axes(right, title="Spread of its logarithm", xlabel="tokens", xlim=(1, 400), ylim=(1e-3, 10))
-    right.set(xscale="log", yscale="log")
-    label_ticks(right, [0.001, 0.01, 0.1, 1, 10])
-    label_ticks(right, [1, 4, 20, 100, 400], axis="x")
-    bands, curves, widths = {}, {}, {}
-    for kind in KINDS:
-        style = RATIO_STYLES[kind]
-        look: dict[str, Any] = {"color": style.colour, "linestyle": style.linestyle, "linewidth": 2}
-        bands[kind] = canvas.animate(left.fill_between(LENGTHS, 1.0, 1.0, color=style.colour, alpha=0.2, linewidth=0))
-        curves[kind] = canvas.animate(left.plot([], [], label=kind, **look)[0])
-        widths[kind] = canvas.animate(right.plot([], [], label=kind, **look)[0])
-    here = [canvas.animate(axes.axvline(1.0, color=GREY, linewidth=1)) for axes in (left, right)]
-    alike = canvas.animate(right.text(20, 0.1, "", ha="center", fontsize=10, color=GREY))
-    next(iter(bands.values())).set_label("95 % of them")
-    left.legend(loc="upper left", fontsize=9, handlelength=3.5, frameon=False)
+def _draw_ratios(canvas: Canvas, axes: Any) -> Callable[[SpreadView], None]:
+    """Both ratios over the length, named at the ends of their curves, with bands that hold 95 % of the completions."""
+    tidy_axes(axes, title="Ratio of the whole completion", xlabel="tokens", xlim=(0, 405), ylim=(1 / LIMIT, LIMIT))
+    axes.set_yscale("log")
+    label_ticks(axes, [1e-6, 1e-3, 1, 1e3, 1e6], ["1e-6", "0.001", "1", "1000", "1e6"])
+    bands, curves, names = {}, {}, {}
+    for kind, look in LOOKS.items():
+        bands[kind] = canvas.animate(axes.fill_between(LENGTHS, 1.0, 1.0, color=look["color"], alpha=0.2, linewidth=0))
+        curves[kind] = canvas.animate(axes.plot([], [], **look)[0])
+        names[kind] = canvas.animate(axes.text(400, 1.0, NAMES[kind], ha="right", color=look["color"]))
+    shaded = canvas.animate(axes.text(10, 2 / LIMIT, "", fontsize=9, color=GREY))
+    here = canvas.animate(axes.axvline(1.0, color=GREY, linewidth=1))
 
-    def draw(view: SpreadView) -> None:
+    def move(view: SpreadView) -> None:
         for kind in KINDS:
             low, middle, high = view.bands[kind]
             bands[kind].set_data(LENGTHS, low, high)
             curves[kind].set_data(LENGTHS, middle)
-            widths[kind].set_data(LENGTHS, view.widths[kind])
-        alike.set_text("all completions alike: no spread" if view.spread == 0 else "")
-        for line in here:
-            line.set_xdata([view.length, view.length])
+        end = min(max(view.bands["product"][1][-1], 1 / LIMIT), LIMIT)
+        inward = abs(math.log10(end)) > 4  # else its name would leave the axes
+        above = {"product": (end >= 1) != inward, "geometric": end < 1}
+        for kind, y in (("product", end), ("geometric", view.ratio)):
+            off = 5.0 if kind == "product" and inward else 2.0
+            names[kind].set(y=y * off if above[kind] else y / off, va="bottom" if above[kind] else "top")
+        shaded.set_text("shaded: 95 % of the products" if view.spread else "")
+        here.set_xdata([view.length, view.length])
+
+    return move
+
+
+def _draw_spreads(canvas: Canvas, axes: Any) -> Callable[[SpreadView], None]:
+    """The standard deviations of both logarithms over the length."""
+    tidy_axes(axes, title="Spread of its logarithm", xlabel="tokens", xlim=(1, 400), ylim=(1e-3, 10))
+    axes.set(xscale="log", yscale="log")
+    label_ticks(axes, [0.001, 0.01, 0.1, 1, 10])
+    label_ticks(axes, [1, 4, 20, 100, 400], axis="x")
+    at = LENGTHS.index(100)
+    curves, names = {}, {}
+    for kind, look in LOOKS.items():
+        above = kind == "product"
+        curves[kind] = canvas.animate(axes.plot([], [], **look)[0])
+        names[kind] = canvas.animate(
+            axes.annotate(
+                f"{NAMES[kind]}: {'grows like √n' if above else 'shrinks like 1/√n'}",
+                (100, 1.0),
+                (0, 6 if above else -6),
+                textcoords="offset points",
+                ha="right",
+                va="bottom" if above else "top",
+                color=look["color"],
+            )
+        )
+    here = canvas.animate(axes.axvline(1.0, color=GREY, linewidth=1))
+
+    def move(view: SpreadView) -> None:
+        for kind in KINDS:
+            curves[kind].set_data(LENGTHS, view.widths[kind])
+            names[kind].xy = (100, view.widths[kind][at])
+        here.set_xdata([view.length, view.length])
+
+    return move
+
+
+def length_explorer(*, ratio: float = 1.02, spread: float | None = None) -> Panel[SpreadView]:
+    """Product and geometric mean over the length, for a chosen token ratio; with a spread around it unless None."""
+    canvas = Canvas(760, 340)
+    places = canvas.mosaic([["ratio"] if spread is None else ["ratio", "spread"]])
+    moves = [_draw_ratios(canvas, places["ratio"])]
+    controls = {"ratio": slider(widgets.FloatSlider, "token ratio", value=ratio, min=0.95, max=1.05, step=0.01)}
+    book: dict[str, tuple[float, ...]] = {"ratio": (0.98, 1.0, 1.02)}
+    if spread is not None:
+        moves.append(_draw_spreads(canvas, places["spread"]))
+        controls["spread"] = slider(
+            widgets.FloatSlider, "spread of its logarithm", value=spread, min=0.02, max=0.3, step=0.02
+        )
+        book["spread"] = (0.02, 0.06, 0.1, 0.2)
+    controls["length"] = length_slider()
+
+    def draw(view: SpreadView) -> None:
+        for move in moves:
+            move(view)
 
     return Panel(
-        {
-            "ratio": slider(widgets.FloatSlider, "token ratio", value=ratio, min=0.95, max=1.05, step=0.01),
-            "spread": slider(widgets.FloatSlider, "spread of its logarithm", value=spread, min=0.0, max=0.3, step=0.02),
-            "length": length_slider(),
-        },
-        view_length,
+        controls,
+        lambda ratio, length, spread=0.0: view_length(ratio, spread, length),
         canvas,
         draw=draw,
         caption=length_caption,
         alt=length_alt,
-        book={"ratio": (0.98, 1.0, 1.02), "spread": (0.0, 0.04, 0.1, 0.2)},
+        book=book,
     )
