@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
-from hmpo_lib.lm.rollouts import Rollout, select_rows
+from hmpo_lib.lm.rollouts import Rollout, attention_of_any_shape, select_rows
 from hmpo_lib.lm.unsupported_models import attention_cache, prompt_inputs, require_eval, require_kept
 
 # What a pass costs besides its positions, forward and backward, in units of one: measured on a CPU with the shipped
@@ -81,8 +81,9 @@ def token_statistics(model: PreTrainedModel, rollout: Rollout, *, temperature: f
 
 def _statistics(model: PreTrainedModel, rollout: Rollout, temperature: float, *, with_entropy: bool) -> list[Tensor]:
     require_eval(model)
-    body, head = _body_and_head(model, rollout.prompt_ids[:1, -2:])
-    features, places = _token_features(body, model, rollout)
+    with attention_of_any_shape(model.device):
+        body, head = _body_and_head(model, rollout.prompt_ids[:1, -2:])
+        features, places = _token_features(body, model, rollout)
     targets = rollout.completion_ids.flatten()[places]
     values = head_statistics(features, head, targets, temperature=temperature, with_entropy=with_entropy)
     shape = rollout.completion_ids.shape

@@ -5,6 +5,8 @@ after sampling every importance ratio is 1 (to rounding).
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -113,7 +115,8 @@ def sample_completions(
     # Of a type that is said here, as everywhere: torch's default is the user's, and float64 would draw other numbers.
     size = (max_new_tokens, len(prompts) * group_size)
     uniforms = torch.rand(size, generator=generator, dtype=torch.float32, device=device)
-    tokens, logprobs = _sample_tokens(model, prompt_ids, prompt_mask, uniforms, end_ids, temperature)
+    with attention_of_any_shape(device):
+        tokens, logprobs = _sample_tokens(model, prompt_ids, prompt_mask, uniforms, end_ids, temperature)
     is_end = torch.isin(tokens, end_ids)
     completion_mask = is_end.cumsum(dim=1) - is_end.long() == 0
     completion_ids = tokens.masked_fill(~completion_mask, tokenizer.pad_token_id)
@@ -126,6 +129,21 @@ def sample_completions(
         truncated=~is_end.any(dim=1),
         texts=tokenizer.batch_decode(completion_ids, skip_special_tokens=True),
     )
+
+
+@contextmanager
+def attention_of_any_shape(device: torch.device) -> Iterator[None]:
+    """Without cuDNN's attention, which makes a plan for each new shape: here each token and each pass has another one.
+
+    In half precision torch takes it where it can, and making the plans took most of the time.
+    """
+    enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(enabled)
 
 
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> tuple[Tensor, Tensor]:
