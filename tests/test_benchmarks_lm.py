@@ -8,12 +8,14 @@ import sys
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, Qwen3Config, Qwen3ForCausalLM
 
+from benchmarks import gpu
 from benchmarks.lm import logprobs as logprobs_costs
 from benchmarks.lm import memory, report
 from benchmarks.lm.floor import multiply_rate, rollout_flops
 from benchmarks.lm.peers import compare_sampling, our_rollouts, trl_rollouts
+from hmpo_lib import METHODS, policy_loss
 from hmpo_lib.lm import load_base_model, sample_completions, sample_prompts
 
 TINY = dataclasses.replace(report.CONFIG, prompts=4, group_size=4, max_new_tokens=12, rollouts=2)
@@ -141,3 +143,21 @@ def test_help_names_the_options():
     command = [sys.executable, "-m", "benchmarks.lm", "--help"]
     result = subprocess.run(command, cwd=logprobs_costs.ROOT, capture_output=True, text=True, check=True)
     assert "--rounds" in result.stdout
+
+
+# --- benchmarks.gpu --------------------------------------------------------------------------------------------------
+
+
+def test_the_plain_loss_beside_ours_is_the_same_loss():
+    new, old = -torch.rand(2, 3, 5).unbind()
+    advantages, mask = torch.tensor([1.0, -1.0, 0.5]), torch.arange(5) < torch.tensor([[5], [2], [3]])
+    expected = policy_loss(new, old, advantages, mask, METHODS["grpo"].objective).loss
+    torch.testing.assert_close(gpu.plain_loss(new, old, advantages, mask.float()), expected)
+
+
+def test_the_memory_of_a_step_is_computed_as_notebook_10_does_for_qwen3():
+    with torch.device("meta"):
+        model = Qwen3ForCausalLM(Qwen3Config(**gpu.QWEN))
+    weights = sum(weight.numel() for weight in model.parameters())
+    assert gpu._computed(model, 1) - 16 * weights == 4 * 28 * 30_720
+    assert weights == 596_049_920

@@ -315,6 +315,11 @@ def test_tensors_of_wrong_shapes_are_refused_with_their_shapes(changes, message)
         fixture_loss(Objective(1.0), **changes)
 
 
+def test_tensors_on_two_devices_are_refused_with_both_names():
+    with pytest.raises(ValueError, match="advantages on meta, completion_mask on cpu: expected one device"):
+        fixture_loss(Objective(1.0), advantages=torch.ones(2, device="meta"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -224,3 +224,17 @@ def test_bad_input_is_refused(base_model):
             sample(base_model)
     finally:
         model.eval()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_attention_that_plans_for_each_shape_is_left_out_on_a_gpu_and_given_back(enabled):
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    try:
+        torch.backends.cuda.enable_cudnn_sdp(enabled)
+        with rollouts.attention_of_any_shape(torch.device("cpu")):
+            assert torch.backends.cuda.cudnn_sdp_enabled() == enabled
+        with rollouts.attention_of_any_shape(torch.device("cuda")):
+            assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert torch.backends.cuda.cudnn_sdp_enabled() == enabled
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)

@@ -47,7 +47,8 @@ def fine_tune(
     Args:
         model: a causal language model in eval mode, with float32 weights.
         tokenizer: its tokenizer.
-        config: method, sizes, optimizer and seed. The same seed gives the same run on the same machine.
+        config: method, sizes, optimizer and seed. The same seed gives the same run on the same machine; on a GPU that
+            is sure in torch's deterministic mode alone (``torch.use_deterministic_algorithms``), as is what resumes.
         sample_prompts: (count, generator) -> prompts; default: sums.
         reward_fn: (prompt, completion) -> reward; default: 1 for the right number. A truncated completion earns
             nothing above 0, whatever it says.
