@@ -44,9 +44,11 @@ from hmpo_lib.optim import MaxLogitMonitor, MuonClip, QKClip
 
 from .tiny_models import MODELS, backward, tiny_batch, tiny_model
 
+if not torch.cuda.is_available():
+    pytest.skip("there is no GPU that torch can use", allow_module_level=True)
+
 DEVICE = "cuda"
 pytestmark = [
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use"),
     # torch's own, of its compiler; and of parts of a step that repeat their bits only in its deterministic mode.
     pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated:DeprecationWarning"),
