@@ -149,7 +149,7 @@ def test_help_names_the_options():
 
 
 def test_the_plain_loss_beside_ours_is_the_same_loss():
-    new, old = -torch.rand(2, 3, 5).unbind()
+    new, old = (-torch.rand(2, 3, 5)).unbind()
     advantages, mask = torch.tensor([1.0, -1.0, 0.5]), torch.arange(5) < torch.tensor([[5], [2], [3]])
     expected = policy_loss(new, old, advantages, mask, METHODS["grpo"].objective).loss
     torch.testing.assert_close(gpu.plain_loss(new, old, advantages, mask.float()), expected)
