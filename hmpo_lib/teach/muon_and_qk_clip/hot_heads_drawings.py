@@ -7,7 +7,7 @@ from typing import Any
 from hmpo_lib.evaluation import student_interval
 from hmpo_lib.teach.muon_and_qk_clip.hot_heads_experiment import OPTIMIZERS, STEPS_PER_RECORD
 from hmpo_lib.teach.muon_and_qk_clip.hot_heads_recording import HEADS, RECORDS, SEEDS, THRESHOLDS, TIMES, HotTraces
-from hmpo_lib.teach.muon_and_qk_clip.looks import OPTIMIZER_LOOKS, head_lines
+from hmpo_lib.teach.muon_and_qk_clip.looks import HEADS_PER_LAYER, LAYER_LOOKS, OPTIMIZER_LOOKS, head_lines
 from hmpo_lib.teach.plotting import BLACK, GREY, ORANGE, Canvas, label_ticks, tidy_axes
 
 Move = Callable[[Any], None]
@@ -17,6 +17,11 @@ XLIM = (0, STEPS[-1] + 1)
 LOGIT_LIMITS = (0.3, 1.5e4)
 LOSS_LIMITS = (0.9, 3.3)
 FINAL_LIMITS = (1.05, 1.85)
+NAMES_BESIDE: dict[str, Any] = {  # points from the dots, and the end of the name that is there
+    "Muon": ((-8, 0), "right"),
+    "AdamW": ((0, -16), "center"),
+    "Muon, per head": ((0, 14), "center"),
+}
 SHIFTS = dict(zip(OPTIMIZERS, (-0.2, 0.0, 0.2), strict=True))  # beside the tick of a rate
 
 
@@ -30,8 +35,12 @@ def draw_max_logits(canvas: Canvas, axes: Any) -> Move:
     tidy_axes(axes, title="Largest logits $S_{max}$", xlim=XLIM)
     _logit_axis(axes)
     lines = head_lines(canvas, axes, HEADS)
+    for layer, (colour, _) in enumerate(LAYER_LOOKS):  # in the corner that no run reaches
+        words = f"layer {layer + 1}, {HEADS_PER_LAYER} heads"
+        axes.text(0.03, 0.97 - 0.09 * layer, words, color=colour, fontsize=9, va="top", transform=axes.transAxes)
     threshold = canvas.animate(axes.plot([], [], color=ORANGE, linewidth=1.5)[0])
-    name = canvas.animate(axes.text(XLIM[1], 1, "τ", color=ORANGE, fontsize=10, ha="right", va="bottom"))
+    # On the left, where every run is still far below.
+    name = canvas.animate(axes.text(XLIM[0] + 1, 1, "", color=ORANGE, fontsize=9, va="bottom"))
 
     def move(view: Any) -> None:
         for line, values in zip(lines, view.max_logits.T.tolist(), strict=True):
@@ -39,8 +48,7 @@ def draw_max_logits(canvas: Canvas, axes: Any) -> Move:
         clipped = math.isfinite(view.threshold)
         threshold.set_data(XLIM, [view.threshold if clipped else 1] * 2)
         threshold.set_visible(clipped)
-        name.set_visible(clipped)
-        name.set_y(view.threshold if clipped else 1)
+        name.set(visible=clipped, text=f"τ = {view.threshold:g}", y=view.threshold if clipped else 1)
 
     return move
 
@@ -63,7 +71,9 @@ def draw_losses(canvas: Canvas, axes: Any) -> Move:
     tidy_axes(axes, title="Loss, nats per token", xlabel="optimizer steps", xlim=XLIM, ylim=LOSS_LIMITS)
     free = canvas.animate(axes.plot([], [], color=GREY, linestyle=":", linewidth=1.8)[0])
     line = canvas.animate(axes.plot([], [], color=BLACK, linewidth=2)[0])
-    axes.legend([line, free], ["this run", "recorded, no clip"], fontsize=9, frameon=False, borderaxespad=0.1)
+    axes.legend(
+        [line, free], ["this run", f"mean of {len(SEEDS)}, no clip"], fontsize=9, frameon=False, borderaxespad=0.1
+    )
 
     def move(view: Any) -> None:
         free.set_data(STEPS, view.free_losses.tolist())
@@ -107,8 +117,10 @@ def draw_hottest(canvas: Canvas, axes: Any, traces: HotTraces) -> Move:
     for name, of_rates in zip(OPTIMIZERS, hottest.tolist(), strict=True):
         colour, _, marker = OPTIMIZER_LOOKS[name]
         pairs = [(k + SHIFTS[name], value) for k, values in enumerate(of_rates) for value in values]
-        axes.plot(*zip(*pairs, strict=True), marker, color=colour, markersize=5, alpha=0.8, label=name)
-    axes.legend(loc="upper left", fontsize=9, frameon=False, borderaxespad=0.1)
+        axes.plot(*zip(*pairs, strict=True), marker, color=colour, markersize=5, alpha=0.8)
+        at = (1 + SHIFTS[name], math.prod(of_rates[1]) ** (1 / len(SEEDS)))  # at the rate in the middle
+        shift, ha = NAMES_BESIDE[name]
+        axes.annotate(name, at, shift, textcoords="offset points", color=colour, fontsize=9, ha=ha, va="center")
     ring = _ring(canvas, axes)
 
     def move(view: Any) -> None:

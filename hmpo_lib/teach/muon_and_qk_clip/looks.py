@@ -8,16 +8,13 @@ from hmpo_lib.teach.shared.optimizer_styles import OPTIMIZER_STYLES, OptimizerSt
 HEADS_PER_LAYER = 4
 
 OPTIMIZER_LOOKS = OPTIMIZER_STYLES | {"Muon, per head": OptimizerStyle(SKY_BLUE, "-", "D")}
-LAYER_LOOKS = ((PURPLE, 1.1), (BLACK, 2.2))  # colour and width of the lines of a layer's heads
+LAYER_LOOKS = ((PURPLE, 1.0), (BLACK, 1.8))  # colour and width of the lines of a layer's heads
 
 
 def head_lines(canvas: Canvas, axes: Any, heads: int) -> list[Any]:
-    """A line for each head: the layer by colour and width, the head by dashes."""
+    """A line for each head, its layer told by colour and width: which head of a layer it is matters to no figure."""
     lines = []
     for head in range(heads):
-        layer, place = divmod(head, HEADS_PER_LAYER)
-        colour, width = LAYER_LOOKS[layer]
-        look: Any = {"color": colour, "linestyle": ("-", "--", "-.", ":")[place], "linewidth": width}
-        label = f"layer {layer + 1}" if place == 0 else None
-        lines.append(canvas.animate(axes.plot([], [], label=label, **look)[0]))
+        colour, width = LAYER_LOOKS[head // HEADS_PER_LAYER]
+        lines.append(canvas.animate(axes.plot([], [], color=colour, linewidth=width)[0]))
     return lines

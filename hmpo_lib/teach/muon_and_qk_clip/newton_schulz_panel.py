@@ -111,11 +111,17 @@ def newton_schulz_explorer(matrices: Mapping[str, Tensor]) -> Panel[SchulzView]:
     canvas = Canvas(760, 330)
     axes = canvas.mosaic([["curve", "order"]])
     left, right = axes["curve"], axes["order"]
-    title = "The polynomial, and the matrix on it"
+    title = "What the steps make of a singular value"
     tidy_axes(left, title=title, xlabel="singular value before", ylabel="after", ylim=(0, 2.1))
     left.set(xscale="log", xlim=(10**-4.5, 1.15))
     label_ticks(left, [1e-4, 1e-3, 1e-2, 0.1, 1], ["0.0001", "0.001", "0.01", "0.1", "1"], axis="x")
-    tidy_axes(right, title="All singular values in order", xlabel="which one", xlim=(0, number + 1), ylim=(0, 2.1))
+    tidy_axes(
+        right,
+        title="All values of the matrix",
+        xlabel="from the largest to the smallest",
+        xlim=(0, number + 1),
+        ylim=(0, 2.1),
+    )
     for plot in (left, right):
         plot.axhline(1, color=BLACK, linewidth=0.8)
         label_ticks(plot, [0, 0.5, 1, 1.5, 2])

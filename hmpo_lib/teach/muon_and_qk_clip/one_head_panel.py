@@ -158,12 +158,12 @@ def one_head_explorer(
     columns = [canvas.animate(bar) for bar in bars.bar(range(heads), [0.0] * heads, width=0.6)]
     old = canvas.animate(bars.plot([], [], "_", color=BLACK, markersize=18, markeredgewidth=2)[0])
     line = canvas.animate(bars.plot([], [], color=ORANGE, linewidth=1.2, linestyle="--")[0])
-    handles = [*(Patch(color=colour) for colour in COLOURS.values()), old, line]
-    canvas.figure.legend(
-        handles, [*COLOURS, "before", "τ"], loc="outside lower center", ncols=5, frameon=False, fontsize=9
-    )
+    bars.text(0.01, 0.95, "— before the clip", fontsize=9, fontweight="bold", va="top", transform=bars.transAxes)
+    name = canvas.animate(bars.text(heads - 0.4, 0, " τ", color=ORANGE, fontsize=10, va="center"))
+    handles = [Patch(color=colour) for colour in COLOURS.values()]
+    canvas.figure.legend(handles, list(COLOURS), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     start = set(tokenizer.all_special_tokens)  # too long for an axis
-    tokens = ["•" if token in start else token for token in tokenizer.convert_ids_to_tokens(encoded[0].tolist())]
+    tokens = ["▷" if token in start else token for token in tokenizer.convert_ids_to_tokens(encoded[0].tolist())]
     maps = [_draw_map(canvas, axes[turn], turn, tokens) for turn in ("before", "after")]
 
     def draw(view: OneHeadView) -> None:
@@ -172,6 +172,7 @@ def one_head_explorer(
             bar.set_height(max(value, 0.0))
             bar.set_color(COLOURS[state])
         line.set_data([-0.6, heads - 0.4], [view.threshold] * 2)
+        name.set_y(view.threshold)
         for show, weights in zip(maps, (view.map_before, view.map_after), strict=True):
             show(view.head, weights)
 
@@ -195,7 +196,7 @@ def one_head_explorer(
 def _draw_map(canvas: Canvas, axes: Axes, turn: str, tokens: list[str]) -> Callable[[int, Tensor], None]:
     """A map of weights ``[queries, keys]``, from white for 0 to dark for 1."""
     title = canvas.animate(axes.set_title("head 0.0 before", loc="left", fontsize=10, fontweight="bold"))
-    axes.set_xlabel("looks at (• is the start)", fontsize=10)
+    axes.set_xlabel("looks at (▷: <bos>)", fontsize=10)
     label_ticks(axes, range(len(tokens)), tokens, axis="x")
     label_ticks(axes, range(len(tokens)), tokens)
     if turn == "before":

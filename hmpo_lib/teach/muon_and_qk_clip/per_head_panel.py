@@ -117,25 +117,29 @@ def per_head_explorer(traces: HotTraces, *, times: float = 1.0) -> Panel[PerHead
     tidy_axes(axes["differences"], title="Difference of the loss", xlabel="optimizer steps", ylim=DIFFERENCE_LIMITS)
     axes["differences"].set_xlim(0, steps[-1] + 1)
     axes["differences"].axhline(0, color=BLACK, linewidth=0.8)
+    for y, word, va in zip(DIFFERENCE_LIMITS, ("per head better", "per head worse"), ("bottom", "top"), strict=True):
+        axes["differences"].text(steps[-1], 0.96 * y, word, color=GREY, fontsize=9, ha="right", va=va)
     curves = [canvas.animate(axes["differences"].plot([], [], color=GREY, linewidth=1.1, alpha=0.9)[0]) for _ in SEEDS]
     tidy_axes(axes["finals"], title="Loss at the end", xlabel="times the tuned rate", ylim=END_LIMITS)
     axes["finals"].set_xlim(-0.5, len(TIMES) - 0.5)
     label_ticks(axes["finals"], range(len(TIMES)), [f"{t:g} ×" for t in TIMES], axis="x")
-    dots, bars, means = {}, {}, {}
+    dots, bars, means, names = {}, {}, {}, {}
     for kind in MUONS:
         colour, _, marker = OPTIMIZER_LOOKS[kind]
         dots[kind] = canvas.animate(axes["lengths"].plot([], [], marker, markersize=5, color=colour, alpha=0.8)[0])
+        look = {"color": colour, "fontsize": 9, "ha": "center"}
+        names[kind] = canvas.animate(axes["lengths"].text(HEADS_PER_LAYER / 2 + 0.5, 0, NAMES[kind], **look))
         bars[kind] = [canvas.animate(axes["finals"].plot([], [], color=colour, linewidth=2)[0]) for _ in TIMES]
         means[kind] = canvas.animate(axes["finals"].plot([], [], marker, markersize=6, color=colour)[0])
-    canvas.figure.legend(
-        list(means.values()), list(NAMES.values()), loc="outside lower center", ncols=2, frameon=False, fontsize=9
-    )
 
     def draw(view: PerHeadView) -> None:
         for curve, values in zip(curves, view.differences, strict=True):
             curve.set_data(steps, values)
         for kind in MUONS:
             heads = torch.arange(1, HEADS_PER_LAYER + 1).expand(len(SEEDS), -1) + SHIFTS[kind]
+            # Per head the steps are longer, so its name goes above its dots and the other below its own.
+            lengths, longer = view.lengths[kind], kind == MUONS[1]
+            names[kind].set(y=lengths.max() + 0.2 if longer else lengths.min() - 0.2, va="bottom" if longer else "top")
             dots[kind].set_data(heads.flatten(), view.lengths[kind].flatten())
             places = [k + SHIFTS[kind] for k in range(len(TIMES))]
             for place, bar, (_, low, high) in zip(places, bars[kind], view.finals[kind], strict=True):

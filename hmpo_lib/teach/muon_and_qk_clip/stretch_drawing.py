@@ -28,8 +28,9 @@ def the_stretch() -> Still:
             label_ticks(plot, [-1, 0, 1], axis=axis)
         plot.plot(*circle, color=GREY, linewidth=1, linestyle=":")
         plot.plot(*(u @ s.diag() @ circle), color=BLACK, linewidth=1.6)  # V only turns the circle in itself
-        for k, colour in ((0, ORANGE), (1, PURPLE)):
+        for k, (colour, x, ha) in enumerate(((ORANGE, 1.28, "right"), (PURPLE, -1.28, "left"))):
             plot.plot(*zip((0, 0), (u[:, k] * s[k]).tolist(), strict=True), color=colour, linewidth=3)
+            plot.text(x, -1.2, f"{s[k]:.2f}", color=colour, fontsize=10, ha=ha, fontweight="bold")
         words.append(f"{steps}: {s[0]:.2f} and {s[1]:.2f}")
     caption = (
         "A matrix makes an ellipse of the unit circle (dotted); its half-axes are the singular values. After so many "
