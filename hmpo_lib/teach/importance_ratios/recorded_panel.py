@@ -39,18 +39,18 @@ def view_recorded(recorded: RecordedRatios, staleness: int, distance: str) -> Re
 
 
 def recorded_caption(view: RecordedView) -> str:
-    """The numbers of both stages."""
-    stages = [
-        f"{stage}, {', '.join(f'{name} {100 * share:.1f} %' for name, share in shares.items())}"
-        for stage, shares in view.shares.items()
-    ]
+    """The setting; the numbers stand at the bars."""
     steps = f"{view.staleness} {'step' if view.staleness == 1 else 'steps'} after sampling"
-    return f"{steps}, more than {view.distance} from 1: {'; '.join(stages)}."
+    return f"Shares of ratios more than {view.distance} from 1, {steps}."
 
 
 def recorded_alt(view: RecordedView) -> str:
     """The bars in words."""
-    return f"Two rows of bars: the share of ratios that lie further from 1 than a distance. {recorded_caption(view)}"
+    stages = [
+        f"{stage}, {', '.join(f'{name} {100 * share:.1f} %' for name, share in shares.items())}"
+        for stage, shares in view.shares.items()
+    ]
+    return f"{recorded_caption(view)} {'; '.join(stages)}."
 
 
 def _bars(canvas: Canvas, axes: Axes, stage: str) -> Callable[[dict[str, float]], None]:
