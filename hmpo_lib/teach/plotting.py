@@ -6,6 +6,7 @@ panels do not disturb each other, and it may be used from any thread (one at a t
 
 import base64
 import io
+import itertools
 import math
 import struct
 import zlib
@@ -224,6 +225,19 @@ def label_ticks(axes: Axes, ticks: Sequence[float], labels: Sequence[str] | None
     chosen = axes.xaxis if axis == "x" else axes.yaxis
     chosen.set_ticks(list(ticks), labels=list(labels) if labels is not None else [f"{tick:g}" for tick in ticks])
     chosen.set_ticks([], minor=True)
+
+
+def apart(heights: Sequence[float], least: float) -> list[float]:
+    """The heights moved so that no two are nearer than ``least``, in the same order.
+
+    >>> apart([1.0, 0.5, 0.9], 0.25)
+    [1.15, 0.5, 0.9]
+    """
+    moved = list(heights)
+    order = sorted(range(len(heights)), key=lambda k: heights[k])
+    for below, above in itertools.pairwise(order):
+        moved[above] = max(moved[above], round(moved[below] + least, 6))
+    return moved
 
 
 def signed(value: float) -> str:

@@ -1,6 +1,5 @@
 """The plots of notebook 06's training figures. Each function draws the axes and gives the function that moves them."""
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from hmpo_lib.teach.a_language_model_from_scratch.race_experiment import (
     least_loss,
 )
 from hmpo_lib.teach.a_language_model_from_scratch.race_recording import OPTIMIZERS, RATES, RaceTraces
-from hmpo_lib.teach.plotting import GREY, SKY_BLUE, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.plotting import GREY, SKY_BLUE, Canvas, apart, label_ticks, tidy_axes
 from hmpo_lib.teach.shared.optimizer_styles import OPTIMIZER_STYLES, OptimizerStyle
 
 Curves = Sequence[Sequence[float]]
@@ -35,19 +34,6 @@ LEAST_APART = 0.06  # of an axis' height, between the names at the ends of lines
 def steps_of(losses: Sequence[float]) -> list[int]:
     """After how many steps each record was made."""
     return [STEPS_PER_RECORD * (k + 1) for k in range(len(losses))]
-
-
-def apart(heights: Sequence[float], least: float) -> list[float]:
-    """The heights moved so that no two are nearer than ``least``, in the same order.
-
-    >>> apart([1.0, 0.5, 0.9], 0.25)
-    [1.15, 0.5, 0.9]
-    """
-    moved = list(heights)
-    order = sorted(range(len(heights)), key=lambda k: heights[k])
-    for below, above in itertools.pairwise(order):
-        moved[above] = max(moved[above], round(moved[below] + least, 6))
-    return moved
 
 
 def draw_curves(

@@ -1,5 +1,6 @@
 """The panel of the gradient compass: the gradient's direction and length, for every exponent and staleness."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,13 @@ import ipywidgets as widgets
 
 from hmpo_lib.teach.gradient_compass.compass_experiment import EXPONENTS, STAGES, STALENESS, Compass
 from hmpo_lib.teach.panels import P_LABEL_WIDTH, Panel, p_label, slider
-from hmpo_lib.teach.plotting import BLACK, GREY, ORANGE, PURPLE, SKY_BLUE, Canvas, label_ticks, tidy_axes
+from hmpo_lib.teach.plotting import GREY, ORANGE, Canvas, apart, label_ticks, tidy_axes
 
-COSINE_LIMITS = (-0.72, 1.06)
+COSINE_LIMITS = (-0.66, 1.08)
 NORM_LIMITS = (0.4, 10.0)  # of ‖g(p)‖ / ‖g(0)‖ in the plot
-STYLES = ((GREY, ":", "o"), (SKY_BLUE, "-", "s"), (PURPLE, "--", "D"), (ORANGE, "-.", "^"), (BLACK, (0, (1, 1)), "v"))
+# The staler the darker, and never by colour alone.
+STYLES = ((GREY, ":", "o"), (ORANGE, "-", "s"), ("#B36B00", "--", "D"), ("#7A3E00", "-.", "^"), ("#2E1500", "-", "v"))
+LEAST_APART = 0.066  # of an axis' height, between the names at the ends of lines
 
 Curves = tuple[tuple[float, ...], ...]
 
@@ -65,10 +68,10 @@ def view_compass(compass: Compass, stage: str, p: float) -> CompassView:
 def age(staleness: int) -> str:
     """Optimizer steps since sampling, in words.
 
-    >>> age(1), age(3)
-    ('1 step old', '3 steps old')
+    >>> age(0), age(1), age(3)
+    ('fresh', '1 step old', '3 steps old')
     """
-    return f"{staleness} {'step' if staleness == 1 else 'steps'} old"
+    return "fresh" if staleness == 0 else f"{staleness} {'step' if staleness == 1 else 'steps'} old"
 
 
 def compass_caption(view: CompassView) -> str:
@@ -101,7 +104,7 @@ def compass_alt(view: CompassView) -> str:
 def compass_explorer(compass: Compass, *, stage: str = STAGES[0], p: float = -1.0) -> Panel[CompassView]:
     """Cosine and length of the gradient against the exponent, a line for each staleness."""
     canvas = Canvas(760, 330)
-    axes = canvas.mosaic([["direction", "runs", "length"]], width_ratios=[3, 1.5, 2.4])
+    axes = canvas.mosaic([["direction", "runs", "length"]], width_ratios=[3.3, 1.4, 2.2])
     movers = [
         _draw_lines(canvas, axes["direction"], is_cosine=True),
         _draw_runs(canvas, axes["runs"]),
@@ -132,7 +135,7 @@ def compass_explorer(compass: Compass, *, stage: str = STAGES[0], p: float = -1.
 
 def _draw_lines(canvas: Canvas, axes: Any, *, is_cosine: bool) -> Callable[[CompassView], None]:
     title = "Direction: cosine with p = 0" if is_cosine else "Length, over that of p = 0"
-    tidy_axes(axes, title=title, xlabel="exponent p", xlim=(-4.2, 4.2))
+    tidy_axes(axes, title=title, xlabel="exponent p", xlim=(-4.2, 8.4 if is_cosine else 6.2))
     label_ticks(axes, [-4, -2, -1, 0, 1, 2, 4], ["−4", "−2", "−1", "0", "1", "2", "4"], axis="x")
     if is_cosine:
         _cosine_axis(axes)
@@ -140,18 +143,25 @@ def _draw_lines(canvas: Canvas, axes: Any, *, is_cosine: bool) -> Callable[[Comp
         axes.set(yscale="log", ylim=NORM_LIMITS)
         label_ticks(axes, [0.5, 1, 2, 5, 10])
     reading = canvas.animate(axes.axvline(0, color=GREY, linewidth=1))
-    lines = []
+    lines, names = [], []
     for staleness, (colour, dash, mark) in zip(STALENESS, STYLES, strict=True):
         style = {"color": colour, "linestyle": dash, "marker": mark, "markersize": 4, "linewidth": 1.8}
-        lines.append(canvas.animate(axes.plot([], [], label=age(staleness), **style)[0]))
-    if is_cosine:
-        look = {"fontsize": 8.5, "handlelength": 2.4, "framealpha": 1, "edgecolor": "none", "borderpad": 0.2}
-        axes.legend(loc="lower center", ncols=2, columnspacing=1.2, **look)
+        lines.append(canvas.animate(axes.plot([], [], **style)[0]))
+        words = age(staleness) if is_cosine else str(staleness)
+        names.append(canvas.animate(axes.text(4.35, 1, words, va="center", fontsize=9, color=colour)))
+        names[-1].set_in_layout(False)
+    low, high = axes.get_ylim()
+    transform, back = (float, float) if is_cosine else (math.log10, lambda height: 10**height)
+    least = LEAST_APART * (transform(high) - transform(low))
 
     def draw(view: CompassView) -> None:
         reading.set_xdata([view.p, view.p])
-        for line, values in zip(lines, view.cosines if is_cosine else view.norms, strict=True):
+        curves = view.cosines if is_cosine else view.norms
+        # From the top down, so that no name leaves the axes.
+        depths = apart([-transform(values[-1]) for values in curves], least)
+        for line, name, values, depth in zip(lines, names, curves, depths, strict=True):
             line.set_data(EXPONENTS, values)
+            name.set_y(back(-depth))
 
     return draw
 
