@@ -40,7 +40,7 @@ def draw_max_logits(canvas: Canvas, axes: Any) -> Move:
         axes.text(0.03, 0.97 - 0.09 * layer, words, color=colour, fontsize=9, va="top", transform=axes.transAxes)
     threshold = canvas.animate(axes.plot([], [], color=ORANGE, linewidth=1.5)[0])
     # On the left, where every run is still far below.
-    name = canvas.animate(axes.text(XLIM[0] + 1, 1, "", color=ORANGE, fontsize=9, va="bottom"))
+    name = canvas.animate(axes.text(XLIM[0] + 3, 1, "τ", color=ORANGE, fontsize=10, va="bottom"))
 
     def move(view: Any) -> None:
         for line, values in zip(lines, view.max_logits.T.tolist(), strict=True):
@@ -48,7 +48,7 @@ def draw_max_logits(canvas: Canvas, axes: Any) -> Move:
         clipped = math.isfinite(view.threshold)
         threshold.set_data(XLIM, [view.threshold if clipped else 1] * 2)
         threshold.set_visible(clipped)
-        name.set(visible=clipped, text=f"τ = {view.threshold:g}", y=view.threshold if clipped else 1)
+        name.set(visible=clipped, y=view.threshold if clipped else 1)
 
     return move
 
