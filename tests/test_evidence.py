@@ -12,11 +12,11 @@ from scipy import stats
 from hmpo_lib.lm import load_base_model
 from hmpo_lib.teach.what_the_evidence_says.add_a_run import add_a_run, pool, save_run
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell
+from hmpo_lib.teach.what_the_evidence_says.comparisons import COMPARISONS
 from hmpo_lib.teach.what_the_evidence_says.curves_panel import curves_explorer, view_curves
 from hmpo_lib.teach.what_the_evidence_says.forest_drawing import forest_plot
 from hmpo_lib.teach.what_the_evidence_says.plan import (
     CALIBRATED,
-    COMPARISONS,
     FAMILIES,
     FIVE,
     GEOMETRIC,

@@ -127,8 +127,8 @@ def per_head_explorer(traces: HotTraces, *, times: float = 1.0) -> Panel[PerHead
     for kind in MUONS:
         colour, _, marker = OPTIMIZER_LOOKS[kind]
         dots[kind] = canvas.animate(axes["lengths"].plot([], [], marker, markersize=5, color=colour, alpha=0.8)[0])
-        look = {"color": colour, "fontsize": 9, "ha": "center"}
-        names[kind] = canvas.animate(axes["lengths"].text(HEADS_PER_LAYER / 2 + 0.5, 0, NAMES[kind], **look))
+        name = axes["lengths"].text(HEADS_PER_LAYER / 2 + 0.5, 0, NAMES[kind], color=colour, fontsize=9, ha="center")
+        names[kind] = canvas.animate(name)
         bars[kind] = [canvas.animate(axes["finals"].plot([], [], color=colour, linewidth=2)[0]) for _ in TIMES]
         means[kind] = canvas.animate(axes["finals"].plot([], [], marker, markersize=6, color=colour)[0])
 

@@ -2,6 +2,7 @@
 
 from hmpo_lib.teach.what_the_evidence_says import exercises as exercises
 from hmpo_lib.teach.what_the_evidence_says.add_a_run import add_a_run, pool, save_run
+from hmpo_lib.teach.what_the_evidence_says.boundary_drawing import boundary_picture, boundary_table
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
 from hmpo_lib.teach.what_the_evidence_says.curves_panel import curves_explorer
 from hmpo_lib.teach.what_the_evidence_says.forest_drawing import forest_plot
@@ -17,6 +18,7 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     FAMILIES,
     FIVE,
     GEOMETRIC,
+    NEW_SEEDS,
     OPTIMISTIC,
     ORDINARY,
     PESSIMISTIC,
@@ -25,10 +27,11 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     TWIN_SEEDS,
     cell_of,
     label,
+    often,
     published_cell,
 )
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence, load_evidence
-from hmpo_lib.teach.what_the_evidence_says.settings import verdicts, whole_blocks
+from hmpo_lib.teach.what_the_evidence_says.settings import rewards_in, verdicts, whole_blocks
 from hmpo_lib.teach.what_the_evidence_says.shares import pair_shares, shares_along, variance_shares
 from hmpo_lib.teach.what_the_evidence_says.shares_drawing import shares_picture
 from hmpo_lib.teach.what_the_evidence_says.theory_drawing import effects, rank_correlation, theory_picture
@@ -47,6 +50,7 @@ __all__ = [
     "FIVE",
     "FLAT",
     "GEOMETRIC",
+    "NEW_SEEDS",
     "OPTIMISTIC",
     "ORDINARY",
     "PEAKED",
@@ -58,6 +62,8 @@ __all__ = [
     "Evidence",
     "Exponents",
     "add_a_run",
+    "boundary_picture",
+    "boundary_table",
     "cell_of",
     "curves_explorer",
     "effects",
@@ -74,10 +80,12 @@ __all__ = [
     "label",
     "load_evidence",
     "load_steps",
+    "often",
     "pair_shares",
     "pool",
     "published_cell",
     "rank_correlation",
+    "rewards_in",
     "save_run",
     "shares_along",
     "shares_picture",

@@ -68,7 +68,7 @@ def add_a_run(evidence: Evidence, cell: Cell, seed: int, *, rollouts: int | None
         below = int((means < mean).sum())
         return (
             f"{cell.name}, seed {seed}, rollout {len(records)} of {cell.rollouts}: mean reward {mean:.3f} so far; "
-            f"{below} of the {len(means)} recorded runs ended with less, from {means[0]:.3f} to {means[-1]:.3f}."
+            f"{below} of the {len(means)} recorded runs ({means[0]:.3f} to {means[-1]:.3f}) have less."
         )
 
     return LiveRun(steps, total=total, canvas=canvas, draw=draw, caption=words, alt=words)

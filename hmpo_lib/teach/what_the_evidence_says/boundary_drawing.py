@@ -31,7 +31,7 @@ def boundary_table(evidence: Evidence) -> Floats:
 
 
 def boundary_picture(evidence: Evidence) -> Still:
-    """Eight maps, a square a setting: green where the run ended above its start, red where it fell below."""
+    """Eight maps, a square a setting: blue where the run ended above its start, red where it fell below."""
     table = boundary_table(evidence).mean(axis=-1)
     canvas = Canvas(760, 430)
     axes = canvas.mosaic([[f"{row}{column}" for column in range(len(SHOWN))] for row in range(2)])

@@ -31,6 +31,10 @@ METRICS = {
 }
 LOGARITHMIC = ("gradient_norm", "within_good", "within_bad")
 MOST_SEEDS = len(SEEDS)
+IN_BOOK = (
+    "no_clip", "token_clip", "sequence_clip", "tuned", "reuse", "reuse_again", "lag", "muon", "in_the_head",
+    "larger_model",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,5 +161,10 @@ def curves_explorer(evidence: Evidence) -> Panel[CurvesView]:
         draw=draw,
         caption=curves_caption,
         alt=curves_alt,
-        book={"exponents": list(LOOKS), "beside": [GEOMETRIC], "metric": ["reward"]},
+        book={
+            "setting": [setting for setting in IN_BOOK if setting in complete_settings(evidence)],
+            "exponents": list(LOOKS),
+            "beside": [GEOMETRIC],
+            "metric": ["reward"],
+        },
     )

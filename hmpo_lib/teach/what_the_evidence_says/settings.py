@@ -3,22 +3,21 @@
 from typing import NamedTuple
 
 from hmpo_lib.teach.what_the_evidence_says.cells import Exponents
+from hmpo_lib.teach.what_the_evidence_says.comparisons import COMPARISONS, Comparison
 from hmpo_lib.teach.what_the_evidence_says.plan import (
-    COMPARISONS,
     FAMILIES,
     SEVEN,
-    Comparison,
     Run,
     cell_of,
     design_runs,
 )
-from hmpo_lib.teach.what_the_evidence_says.records import Evidence
+from hmpo_lib.teach.what_the_evidence_says.records import Evidence, Floats
 from hmpo_lib.teach.what_the_evidence_says.verdicts import Verdict, judge
 
 SETTINGS = {
     "no_clip": "16 steps a rollout, no clip",
     "token_clip": "16 steps, tokens clipped to 0.8–1.25",
-    "tuned": "16 steps, no clip, each mean at its best rate",
+    "tuned": "16 steps, no clip, each at its best rate",
     "sequence_clip": "16 steps, answers clipped to 0.8–1.25",
     "calibrated": "16 steps, each clip of tokens blocks 5 %",
     "calibrated_more": "16 steps, each clip of tokens blocks 20 %",
@@ -30,7 +29,10 @@ SETTINGS = {
     "in_the_head": "16 steps, no clip, adding in the head",
     "reuse": "4 steps, no clip",
     "more_reuse": "64 steps, no clip",
+    "reuse_again": "64 steps, no clip, ten new seeds",
     "longer_lag": "4 steps, sampled 16 rollouts ago, no clip",
+    "larger_model": "16 steps, no clip, a model of 13.6 million weights",
+    "larger_model_clip": "16 steps, tokens clipped to 0.8–1.25, a model of 13.6 million weights",
 }
 FAMILY_TITLES = SETTINGS | {
     "halves": "half of the pessimistic mean: p for A > 0 | for A < 0",
@@ -41,12 +43,9 @@ FAMILY_TITLES = SETTINGS | {
     "calibrated_signs": "16 steps, each clip of tokens blocks 5 %, continued",
     "calibrated_more_signs": "16 steps, each clip of tokens blocks 20 %, continued",
     "lag_more": "4 steps, sampled 4 rollouts ago, no clip, continued",
-    "reuse_again": "64 steps a rollout, no clip, on ten new seeds",
     "token_clip_far": "16 steps, tokens clipped to 0.8–1.25, the rest",
     "bad_alone": "16 steps, no clip, bad answers alone are heard",
     "good_alone": "16 steps, no clip, good answers alone are heard",
-    "larger_model": "16 steps, no clip, a model of 13.6 million weights",
-    "larger_model_clip": "16 steps, tokens clipped to 0.8–1.25, a model of 13.6 million weights",
 }
 
 BLOCKS = 3  # of the design
@@ -67,6 +66,12 @@ def planned_seeds(setting: str) -> list[int]:
 def exponents_in(evidence: Evidence, setting: str) -> list[Exponents]:
     """Those of the seven whose cell has all the seeds of the plan."""
     return [e for e in SEVEN if evidence.has(cell_of(setting, e), planned_seeds(setting))]
+
+
+def rewards_in(evidence: Evidence, setting: str) -> dict[Exponents, Floats]:
+    """The mean reward of each run of those exponents, ``[seeds]``."""
+    seeds = planned_seeds(setting)
+    return {e: evidence.mean_reward(cell_of(setting, e), seeds) for e in exponents_in(evidence, setting)}
 
 
 def complete_settings(evidence: Evidence) -> list[str]:

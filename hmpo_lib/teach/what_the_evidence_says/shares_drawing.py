@@ -58,7 +58,7 @@ def shares_picture(shares: Mapping[str, Share], along: Mapping[str, Floats], *, 
         for name in reversed(order)
     )
     caption = (
-        f"Shares of the variance over {runs} runs (ω², with 95 % bootstrap intervals). Below 0: less than chance. Thin "
+        f"Shares of the variance over {runs} runs (with 95 % bootstrap intervals). Below 0: less than chance. Thin "
         "grey lines: the factors that have no colour on the left."
     )
     return Still(canvas, caption=caption, alt=f"{caption} {said}.")

@@ -8,7 +8,7 @@ from scipy import stats
 
 from hmpo_lib.teach.panels import Still
 from hmpo_lib.teach.plotting import GREY, Canvas, tidy_axes
-from hmpo_lib.teach.what_the_evidence_says.cells import Exponents
+from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
 from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS, long_name
 from hmpo_lib.teach.what_the_evidence_says.plan import GEOMETRIC, cell_of, label
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence, Floats
@@ -40,9 +40,11 @@ class Effect(NamedTuple):
 def effects(evidence: Evidence) -> list[Effect]:
     """Of every cell that differs from that with p = 0 in p alone, in a complete setting.
 
-    Spreads are those of the first rollout at p = 0. Where clips are calibrated their ranges differ, too: no such cells.
+    Spreads are those of the first rollout at p = 0. Where clips are calibrated their ranges differ, too: no such cells;
+    nor those of the larger model, as the plan says. A cell that was run twice on different seeds counts once.
     """
     found = []
+    seen: set[Cell] = set()
     for setting in complete_settings(evidence):
         base = cell_of(setting, GEOMETRIC)
         seeds = planned_seeds(setting)
@@ -51,7 +53,13 @@ def effects(evidence: Evidence) -> list[Effect]:
         )
         for e in exponents_in(evidence, setting):
             cell = cell_of(setting, e)
-            if cell != base and dataclasses.replace(cell, exponents=GEOMETRIC) == base:
+            if (
+                cell != base
+                and dataclasses.replace(cell, exponents=GEOMETRIC) == base
+                and cell.model == "shipped"
+                and cell not in seen
+            ):
+                seen.add(cell)
                 difference = evidence.mean_reward(cell, seeds) - evidence.mean_reward(base, seeds)
                 size = (abs(e.good) * good + abs(e.bad) * bad) / 2
                 found.append(Effect(setting, e, size, e.bad * bad**2 - e.good * good**2, float(difference.mean())))

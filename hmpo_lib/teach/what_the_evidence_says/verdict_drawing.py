@@ -30,15 +30,17 @@ GROUPS = {
         "tuned": "16 steps, each mean\nat its best rate",
         "muon": "16 steps, Muon",
         "in_the_head": "16 steps, another task",
-        "more_reuse": "64 steps a rollout",
+        "larger_model": "16 steps, a model\n32 times as large",
         "reuse": "4 steps a rollout",
         "lag": "4 steps, sampled\n4 rollouts ago",
+        "reuse_again": "64 steps a rollout",
     },
     "With a clip, 16 steps": {
         "sequence_clip": "answers, 0.8–1.25",
         "calibrated_answers": "answers, 5 % blocked",
         "token_clip": "tokens, 0.8–1.25",
         "calibrated": "tokens, 5 % blocked",
+        "larger_model_clip": "tokens, 0.8–1.25,\nthe larger model",
     },
     "One step": {"on_policy": "nothing is stale"},
 }
@@ -106,9 +108,13 @@ def verdict_picture(evidence: Evidence) -> Still:
             step = 0.8 / max(len(row), 4)
             for k, gap in enumerate(row):
                 look, y = LOOKS[gap.exponents], place + (k - (len(row) - 1) / 2) * step
-                face = look.colour if gap.word == "differs" else "white"
-                ax.plot([gap.low, gap.high], [y, y], color=look.colour, linewidth=1.8)
-                ax.plot(gap.difference, y, look.marker, color=look.colour, markerfacecolor=face, markersize=6)
+                faces: dict[Word | None, str] = {"differs": look.colour, "does not differ by more than 0.02": GREY}
+                weight = 1.8 if gap.word else 0.9
+                ax.plot([gap.low, gap.high], [y, y], color=look.colour, linewidth=weight)
+                ax.plot(
+                    gap.difference, y, look.marker, color=look.colour, markerfacecolor=faces.get(gap.word, "white"),
+                    markersize=6, markeredgewidth=weight / 1.5,
+                )  # fmt: skip
                 said.append(
                     f"{SETTINGS[setting]}, {long_name(gap.exponents)}: {gap.difference:+.3f} ({gap.low:+.3f} to "
                     f"{gap.high:+.3f}), {gap.word or 'without a test'}"
@@ -123,7 +129,9 @@ def verdict_picture(evidence: Evidence) -> Still:
     canvas.figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     counts = {word: sum(gap.word == word for row in found.values() for gap in row) for word in WORDS}
     caption = (
-        "Each line is one mean in one setting: its difference from p = 0 on the same seeds. Filled: the verdict is "
-        f"differs ({counts['differs']} times); hollow: it is not, or there was no test. Grey band: ±0.02."
+        "Each line is one mean in one setting: its difference from p = 0 on the same seeds. Filled with its colour: "
+        f"differs ({counts['differs']} times); with grey: does not differ by more than 0.02 "
+        f"({counts['does not differ by more than 0.02']}); white: cannot tell ({counts['cannot tell']}); white and "
+        "thin: there was no test. Grey band: ±0.02."
     )
     return Still(canvas, caption=caption, alt=f"A line for each mean in each setting. {'; '.join(said)}.")
