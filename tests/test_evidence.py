@@ -1,6 +1,5 @@
 """The evidence: its plan came before its runs, its statistics are those of others, its verdicts follow from records."""
 
-import dataclasses
 import subprocess
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     PESSIMISTIC,
     TUNING_SEEDS,
     bound_of_share,
+    calibrated_cells,
     cell_of,
     design_runs,
     larger,
@@ -326,19 +326,21 @@ def test_the_verdict_picture_has_the_words_and_differences_of_the_verdicts(evide
             assert verdict is None or (gap.difference, gap.low, gap.high) == verdict[:3]
 
 
-def test_the_theory_picture_is_linear_and_leaves_the_controls_out(evidence):
+def test_the_theory_picture_has_each_stale_cell_once_and_leaves_the_controls_out(evidence):
     found = effects(evidence)
-    assert any(effect.setting == "on_policy" for effect in found)
+    assert any(effect.is_control for effect in found)
+    assert len({effect.cell for effect in found}) == len(found)
     for ax in axes_of(theory_picture(found)):
-        assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "linear")
         drawn = [line for line in ax.lines if line.get_marker() != "None" and len(line.get_xdata()) == 1]
-        assert len(drawn) == sum(effect.setting != "on_policy" for effect in found)
+        assert len(drawn) == sum(not effect.is_control for effect in found)
 
 
-def test_the_theory_is_asked_of_cells_that_differ_from_the_geometric_one_in_the_exponent_alone(evidence):
-    for effect in effects(evidence):
-        cell = cell_of(effect.setting, effect.exponents)
-        assert dataclasses.replace(cell, exponents=GEOMETRIC) == cell_of(effect.setting, GEOMETRIC)
+def test_the_theory_is_asked_of_all_cells_that_differ_from_the_geometric_one_in_the_exponent_alone(evidence):
+    asked = {effect.cell for effect in effects(evidence)}
+    planned = {cell for family in ("boundary", "amount", "halves", "bad_alone") for cell, _ in FAMILIES[family]}
+    assert {cell.exponents for cell in planned - asked} == {GEOMETRIC}
+    assert not any(cell.clip_range == calibrated_cells("token", 0.05)[0].clip_range for cell in asked)
+    assert all(cell.exponents != GEOMETRIC and cell.model == "shipped" for cell in asked)
 
 
 def test_the_explorer_opens_on_the_arithmetic_beside_the_geometric_mean(evidence):

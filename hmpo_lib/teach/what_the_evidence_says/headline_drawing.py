@@ -38,7 +38,7 @@ def headline_canvas(evidence: Evidence) -> Canvas:
             if setting == "no_clip":
                 drawn.append((float(curves.mean()), line))
         label_ticks(ax, [1, 4, 8, 12, 16], axis="x")
-    axes["no_clip"].set_ylabel("share of right answers", fontsize=10)
+    axes["no_clip"].set_ylabel("mean reward: share of right answers", fontsize=10)
     canvas.figure.legend(
         handles=[line for _, line in sorted(drawn, key=lambda pair: -pair[0])],
         loc="outside lower center",

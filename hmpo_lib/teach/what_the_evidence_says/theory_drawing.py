@@ -8,61 +8,55 @@ from scipy import stats
 
 from hmpo_lib.teach.panels import Still
 from hmpo_lib.teach.plotting import GREY, Canvas, tidy_axes
-from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
-from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS, long_name
-from hmpo_lib.teach.what_the_evidence_says.plan import GEOMETRIC, cell_of, label
+from hmpo_lib.teach.what_the_evidence_says.cells import Cell
+from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS, Look, long_name
+from hmpo_lib.teach.what_the_evidence_says.plan import GEOMETRIC, TUNING_SEEDS
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence, Floats
-from hmpo_lib.teach.what_the_evidence_says.settings import (
-    SETTINGS,
-    complete_settings,
-    exponents_in,
-    planned_seeds,
-)
+from hmpo_lib.teach.what_the_evidence_says.tables import finished_cells
+
+FEWEST = 3  # seeds
+OTHER = Look(GREY, "-", "o")  # the halves, and other amounts of pessimism
 
 
 class Effect(NamedTuple):
     """A cell beside that with p = 0.
 
     Attributes:
-        setting, exponents: which.
+        cell: which.
         size: mean of |p| times the spread of the log-ratios inside answers, over the two signs of A.
         pessimism: p times their variance where A < 0, minus that where A > 0: above 0 where the mean holds back.
         difference: of the mean reward, mean over seeds, from p = 0.
     """
 
-    setting: str
-    exponents: Exponents
+    cell: Cell
     size: float
     pessimism: float
     difference: float
 
+    @property
+    def is_control(self) -> bool:
+        """Whether nothing is stale."""
+        return self.cell.minibatches * self.cell.epochs == 1
+
 
 def effects(evidence: Evidence) -> list[Effect]:
-    """Of every cell that differs from that with p = 0 in p alone, in a complete setting.
+    """Of every cell of the shipped model that differs in p alone from one with p = 0, over the seeds that both have.
 
-    Spreads are those of the first rollout at p = 0. Where clips are calibrated their ranges differ, too: no such cells;
-    nor those of the larger model, as the plan says. A cell that was run twice on different seeds counts once.
+    Spreads are those of the first rollout at p = 0.
     """
     found = []
-    seen: set[Cell] = set()
-    for setting in complete_settings(evidence):
-        base = cell_of(setting, GEOMETRIC)
-        seeds = planned_seeds(setting)
-        good, bad = (
-            float(np.nanmean(evidence.curves(base, f"within_{sign}", seeds)[:, 0])) for sign in ("good", "bad")
-        )
-        for e in exponents_in(evidence, setting):
-            cell = cell_of(setting, e)
-            if (
-                cell != base
-                and dataclasses.replace(cell, exponents=GEOMETRIC) == base
-                and cell.model == "shipped"
-                and cell not in seen
-            ):
-                seen.add(cell)
-                difference = evidence.mean_reward(cell, seeds) - evidence.mean_reward(base, seeds)
-                size = (abs(e.good) * good + abs(e.bad) * bad) / 2
-                found.append(Effect(setting, e, size, e.bad * bad**2 - e.good * good**2, float(difference.mean())))
+    cells = finished_cells(evidence)
+    for cell in cells:
+        base = dataclasses.replace(cell, exponents=GEOMETRIC)
+        seeds = sorted({*evidence.seeds(cell)} & {*evidence.seeds(base)} - {*TUNING_SEEDS})
+        if cell == base or base not in cells or cell.model != "shipped" or len(seeds) < FEWEST:
+            continue
+        spreads = {sign: evidence.curves(base, f"within_{sign}", seeds)[:, 0] for sign in ("good", "bad")}
+        good, bad = (float(np.nanmean(x)) if cell.heard in ("both", sign) else 0.0 for sign, x in spreads.items())
+        e = cell.exponents
+        size = (abs(e.good) * good + abs(e.bad) * bad) / 2
+        difference = evidence.mean_reward(cell, seeds) - evidence.mean_reward(base, seeds)
+        found.append(Effect(cell, size, e.bad * bad**2 - e.good * good**2, float(difference.mean())))
     return found
 
 
@@ -80,31 +74,33 @@ def rank_correlation(
 
 
 def theory_picture(found: list[Effect]) -> Still:
-    """The measured differences over the two predictors; the controls, where nothing is stale, are not drawn."""
-    drawn = [effect for effect in found if effect.setting != "on_policy"]
-    canvas = Canvas(760, 360)
+    """The measured differences over the two predictors, both in rank order; the controls are not drawn.
+
+    In rank order, since a few cells of 64 steps lie far outside on every scale that shows the others.
+    """
+    drawn = [effect for effect in found if not effect.is_control]
+    canvas = Canvas(760, 380)
     axes = canvas.mosaic([["size", "pessimism"]])
-    for name, title, xlabel in (
-        ("size", "How large is the effect?", "|p| × spread of the log-ratios"),
-        ("pessimism", "And in which direction?", "pessimism: p × variance, A < 0 minus A > 0"),
+    measured = np.array([effect.difference for effect in drawn])
+    for name, title, xlabel, predicted, values in (
+        ("size", "How large is the effect?", "|p| × spread, in order", [e.size for e in drawn], np.abs(measured)),
+        ("pessimism", "And in which direction?", "pessimism, in order", [e.pessimism for e in drawn], measured),
     ):
         ax = axes[name]
-        tidy_axes(ax, title=title, xlabel=xlabel)
-        ax.axhline(0, color=GREY, linewidth=1)
-        for effect in drawn:
-            look = LOOKS[effect.exponents]
-            x, y = (effect.size, abs(effect.difference)) if name == "size" else (effect.pessimism, effect.difference)
-            ax.plot(x, y, look.marker, color=look.colour, markersize=7, alpha=0.8)
-    axes["pessimism"].axvline(0, color=GREY, linewidth=1)
-    axes["size"].set_xlim(left=0)
-    axes["size"].set_ylabel("size of the difference from p = 0", fontsize=10)
-    axes["pessimism"].set_ylabel("difference from p = 0", fontsize=10)
-    for e in dict.fromkeys(effect.exponents for effect in drawn):
-        axes["size"].plot([], [], LOOKS[e].marker, color=LOOKS[e].colour, label=long_name(e))
+        ylabel = "size of the difference, in order" if name == "size" else "difference from p = 0, in order"
+        tidy_axes(ax, title=title, xlabel=xlabel, ylabel=ylabel)
+        for x, y, effect in zip(stats.rankdata(predicted), stats.rankdata(values), drawn, strict=True):
+            look = LOOKS.get(effect.cell.exponents, OTHER)
+            ax.plot(x, y, look.marker, color=look.colour, markersize=6, alpha=0.8)
+        ax.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=":")
+    for e, look in LOOKS.items():
+        if e != GEOMETRIC:
+            axes["size"].plot([], [], look.marker, color=look.colour, label=long_name(e))
+    axes["size"].plot([], [], OTHER.marker, color=OTHER.colour, label="other exponents by sign")
     canvas.figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     caption = (
-        f"{len(drawn)} cells of {len({effect.setting for effect in drawn})} settings, each against p = 0 in its own. "
-        "Spread and variance inside answers are those of the first rollout."
+        f"{len(drawn)} cells, each against the same with p = 0, "
+        "numbered from the least to the largest. A rule that held would put them on the dotted line."
     )
-    said = ", ".join(f"{SETTINGS[e.setting]}, p = {label(e.exponents)}: {e.difference:+.3f}" for e in drawn)
+    said = ", ".join(f"{effect.cell.name}: {effect.difference:+.3f}" for effect in drawn)
     return Still(canvas, caption=caption, alt=f"{caption} {said}.")
