@@ -111,6 +111,8 @@ class Still:
     def __init__(self, canvas: Canvas, *, caption: str, alt: str) -> None:
         self.picture: Picture[None] = Picture(canvas, lambda _: None, lambda _: caption, lambda _: alt)
         self.picture.show(None)
+        # For a prediction that reveals it; by itself a page shows the picture without a kernel.
+        self.widget = widgets.VBox([self.picture.image, self.picture.caption])
 
     def static_bundle(self) -> dict[str, Any]:
         """What every page shows, with a kernel or without."""

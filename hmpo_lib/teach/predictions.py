@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from hmpo_lib.teach.live import fast_mode
-from hmpo_lib.teach.panels import Panel, live_bundle
+from hmpo_lib.teach.panels import Panel, Still, live_bundle
 
 OPTIONS_CLASS = "hmpo-options"
 
@@ -27,7 +27,7 @@ class Prediction:
     In fast mode the answer is shown at once. A page without a kernel has it folded away.
     """
 
-    def __init__(self, question: str, options: Sequence[str], reveal: Panel[Any] | str) -> None:
+    def __init__(self, question: str, options: Sequence[str], reveal: Panel[Any] | Still | str) -> None:
         self.choice = widgets.ToggleButtons(options=list(options), value=None)
         self.choice.add_class(OPTIONS_CLASS)
         self.chosen = widgets.HTML()
@@ -76,7 +76,7 @@ def _paragraph(content: str) -> str:
     return f'<div style="line-height: 1.4">{content}</div>'
 
 
-def predict(question: str, options: Sequence[str], reveal: Panel[Any] | str) -> Prediction:
+def predict(question: str, options: Sequence[str], reveal: Panel[Any] | Still | str) -> Prediction:
     """Ask before showing: `reveal` appears when one of the options is chosen.
 
     >>> predict("Is 2 + 2 more than 3?", ["yes", "no"], "Yes: it is 4.").answered

@@ -344,6 +344,14 @@ def test_prediction_hides_the_answer_until_one_is_chosen_and_shows_it_once():
 
 
 @pytest.mark.usefixtures("slow_mode")
+def test_a_prediction_may_reveal_a_drawing_that_does_not_move():
+    still = Still(Canvas(40, 30), caption="Two.", alt="Nothing.")
+    question = predict("How much?", ["1", "2"], still)
+    question.choice.value = "2"
+    assert question.widget.children[-1] is still.widget
+    assert "Two." in still.picture.caption.value
+
+
 def test_choice_stands_in_words_beside_the_answer_and_follows_the_buttons():
     question = predict("How much?", ["<1", "2"], "Two.")
     question.choice.value = "<1"

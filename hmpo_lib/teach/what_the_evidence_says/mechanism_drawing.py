@@ -100,8 +100,8 @@ def spread_picture(evidence: Evidence, exponents: Sequence[Exponents] = FIVE) ->
         place = max(np.log(end), place + 0.07 * (high - low))
         axes["bad"].text(15.3, np.exp(place), long_name(e), color=LOOKS[e].colour, va="center", fontsize=9)
     caption = (
-        f"Medians and middle halves over {len(SEEDS)} seeds, rollouts 1 to {EARLY}, no clip; a mean looks alike "
-        "on both sides."
+        f"Medians and middle halves over {len(SEEDS)} seeds, rollouts 1 to {EARLY}, no clip; the same "
+        "line is the same mean."
     )
     said = "; ".join(
         f"A {'>' if name == 'good' else '<'} 0, {long_name(e)}: {end:.2f}"
