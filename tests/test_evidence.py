@@ -30,7 +30,7 @@ from hmpo_lib.teach.what_the_evidence_says.plan import (
     tuned_cells,
     tuning_cells,
 )
-from hmpo_lib.teach.what_the_evidence_says.records import Evidence, RunRecord, load_evidence
+from hmpo_lib.teach.what_the_evidence_says.records import RECORDED, Evidence, RunRecord, load_evidence
 from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, RolloutNumbers, round_once, take
 from hmpo_lib.teach.what_the_evidence_says.settings import verdicts, whole_blocks
 from hmpo_lib.teach.what_the_evidence_says.shares import FACTORS, levels, omega_squared, variance_shares
@@ -45,6 +45,8 @@ from hmpo_lib.teach.what_the_evidence_says.verdicts import (
     sign_flip_p_value,
 )
 from hmpo_lib.teach.what_the_evidence_says.worlds_experiment import FLAT, exact_drift
+
+from .scripts import load_script
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAN = "docs/evidence_plan.md"
@@ -368,11 +370,57 @@ def test_runs_of_a_class_are_pooled_each_once(evidence, tmp_path):
     assert pooled.mean_reward(cell, [1, 2]) == pytest.approx([0.7, 0.8])
 
 
-def test_a_file_that_is_no_saved_run_is_refused(evidence, tmp_path):
-    path = tmp_path / "other.csv"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="expected a file of save_run"):
+def test_a_run_that_was_stopped_is_left_out_of_the_pool_with_a_warning(evidence, tmp_path):
+    cell = Cell(PESSIMISTIC)
+    save_run(tmp_path / "a.csv", cell, 1, fake_records(0.7, 3))
+    with pytest.warns(UserWarning, match="left out: seed 1 of p=-1_1, 3 of 16 rollouts"):
+        assert pool(evidence, [tmp_path / "a.csv"]).seeds(cell) == evidence.seeds(cell)
+
+
+def test_a_run_saved_twice_counts_once_and_a_recorded_one_stays(evidence, tmp_path):
+    cell = Cell(PESSIMISTIC)
+    for seed in (1, 1, 500):
+        save_run(tmp_path / "a.csv", cell, seed, fake_records(0.7))
+    pooled = pool(evidence, [tmp_path / "a.csv"])
+    assert pooled.mean_reward(cell, [1]) == pytest.approx([0.7])
+    assert pooled.mean_reward(cell, [500]) == evidence.mean_reward(cell, [500])
+
+
+@pytest.mark.parametrize("changed", ["", "\n", "a,b\n1,2\n", "cut"])
+def test_a_changed_file_is_refused_by_its_name(evidence, tmp_path, changed):
+    path = tmp_path / "mine.csv"
+    save_run(path, Cell(PESSIMISTIC), 1, fake_records(0.7))
+    text = path.read_text()
+    path.write_text(text[: text.rindex(",")] if changed == "cut" else changed)
+    with pytest.raises(ValueError, match=r"mine\.csv is no file of save_run"):
         pool(evidence, [path])
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [({"heard": "bda"}, "heard is 'bda'"), ({"task": "nope"}, "task is 'nope'"), ({"clip": "token"}, "give both")],
+)
+def test_a_cell_that_is_none_is_refused(field, said):
+    with pytest.raises(ValueError, match=said):
+        Cell(GEOMETRIC, **field)
+
+
+def test_verdicts_refuse_runs_that_are_no_pairs():
+    with pytest.raises(ValueError, match="the same two or more seeds"):
+        judge([(np.array([0.5, 0.6]), np.array([0.5]))])
+
+
+def test_packed_runs_without_steps_can_be_read_and_packed_again(evidence, tmp_path):
+    pack = load_script("tools/pack_evidence.py")
+    runs, rollouts, _ = pack.read_packed(RECORDED)
+    key = (Cell(GEOMETRIC, minibatches=1).name, 500)
+    for _ in range(2):
+        pack.write(tmp_path, {key: runs[key] | {"family": "mine"}}, {key: rollouts[key]}, {})
+        assert load_evidence(tmp_path).mean_reward(Cell(GEOMETRIC, minibatches=1)) == evidence.mean_reward(
+            Cell(GEOMETRIC, minibatches=1), [500]
+        )
+        runs, rollouts, steps = pack.read_packed(tmp_path)
+        assert (list(runs), steps) == ([key], {})
 
 
 @pytest.mark.parametrize(

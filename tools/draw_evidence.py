@@ -1,6 +1,6 @@
 """Draws docs/evidence.png, the picture of the README, from data/results/evidence/: python tools/draw_evidence.py
 
-It prints the alt text that belongs to it.
+It prints the numbers that it draws.
 """
 
 from pathlib import Path

@@ -31,11 +31,15 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--into", type=Path, default=RECORDED)
     arguments = parser.parse_args()
+    paths = sorted(arguments.runs.glob("*.json"))
+    if not paths:
+        parser.error(f"no *.json in {arguments.runs}: expected a folder of tools/record_evidence.py")
     arguments.into.mkdir(parents=True, exist_ok=True)
     runs, rollouts, steps = read_packed(arguments.into)
-    for path in sorted(arguments.runs.glob("*.json")):
+    for path in paths:
         run = {"machine": "CPU"} | json.loads(path.read_text(encoding="utf-8"))
-        assert (*run["rollout_fields"], *run["step_fields"]) == (*ROLLOUT_FIELDS, *STEP_FIELDS)
+        if (*run.get("rollout_fields", ()), *run.get("step_fields", ())) != (*ROLLOUT_FIELDS, *STEP_FIELDS):
+            parser.error(f"{path} is no record of tools/record_evidence.py, or one of another version")
         key = run["cell"], run["seed"]
         held_out = run["held_out"] or ("", "")
         runs[key] = {name: run[name] for name in (*RUN_FIELDS, *NUMBERS[:2])} | dict(
@@ -67,8 +71,8 @@ def read_packed(folder: Path) -> tuple[dict[Key, Any], dict[Key, Any], dict[Key,
 
 def write(folder: Path, runs: dict[Key, Any], rollouts: dict[Key, Any], steps: dict[Key, torch.Tensor]) -> None:
     """In the plan's order, so that a new run adds lines and changes none before it in its family."""
-    families = list(FAMILIES)
-    keys = sorted(runs, key=lambda key: (families.index(runs[key]["family"]), key))
+    place = {family: k for k, family in enumerate(FAMILIES)}  # families of one's own come last
+    keys = sorted(runs, key=lambda key: (place.get(runs[key]["family"], len(place)), key))
     with (folder / "runs.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, (*RUN_FIELDS, *NUMBERS), lineterminator="\n")
         writer.writeheader()
@@ -79,10 +83,14 @@ def write(folder: Path, runs: dict[Key, Any], rollouts: dict[Key, Any], steps: d
         for k, key in enumerate(keys):
             lines.writerows((k, rollout, *(f"{x:.5g}" for x in row)) for rollout, row in enumerate(rollouts[key]))
     kept = [k for k, key in enumerate(keys) if key in steps]
-    tensors = {"lines": torch.tensor(kept), "steps": torch.stack([steps[keys[k]].half() for k in kept])}
-    save_file(
-        tensors, folder / "steps.safetensors", {"fields": " ".join(STEP_FIELDS), "dimensions": "run rollout step"}
-    )
+    none = torch.empty(0, *SHAPE, len(STEP_FIELDS), dtype=torch.half)
+    tensors = {
+        "lines": torch.tensor(kept, dtype=torch.long),
+        "steps": torch.stack([steps[keys[k]].half() for k in kept]) if kept else none,
+    }
+    path = folder / "steps.safetensors"
+    save_file(tensors, path, {"fields": " ".join(STEP_FIELDS)})  # one entry: several are written in any order
+    path.chmod(0o644)  # as other files, where safetensors lets nobody else read it
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Makes the runs of docs/evidence_plan.md: python tools/record_evidence.py RUNS [--only FAMILY ...] [--until 17:00].
 
-RUNS is a folder for the finished runs, a file each; what is in data/results/evidence/ is not made again. Several of
-these may work on one folder at a time; each takes the next run that nobody has made or is making. SIGTERM lets the
-present run end first. tools/pack_evidence.py copies what there is into data/results/evidence/.
+RUNS is a folder for the finished runs, a file each, outside the checkout or one that git ignores, such as
+runs/evidence: each record says by a + whether its commit was changed. What is in data/results/evidence/ is not made
+again. Several of these may work on one folder at a time; each takes the next run that nobody has made or is making.
+SIGTERM lets the present run end first. tools/pack_evidence.py copies what there is into data/results/evidence/.
 """
 
 import argparse
@@ -23,16 +24,15 @@ import transformers
 
 from hmpo_lib.teach.what_the_evidence_says.cells import Cell
 from hmpo_lib.teach.what_the_evidence_says.plan import FAMILIES, ON_OTHER_MACHINES
-from hmpo_lib.teach.what_the_evidence_says.records import load_evidence
+from hmpo_lib.teach.what_the_evidence_says.records import RECORDED, Evidence, load_evidence
 from hmpo_lib.teach.what_the_evidence_says.runs import ROLLOUT_FIELDS, STEP_FIELDS, RolloutNumbers, take
 
-RECORDED = load_evidence()
-COMMIT = subprocess.run(
-    ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-).stdout.strip()
-CLEAN = not subprocess.run(
-    ["git", "-C", str(Path(__file__).parent), "status", "--porcelain"], capture_output=True, text=True, check=True
-).stdout
+
+def git(*arguments: str) -> str:
+    """What git says of this checkout."""
+    return subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def machine(device: str) -> str:
@@ -41,7 +41,7 @@ def machine(device: str) -> str:
 
 
 def record(
-    family: str, cell: Cell, seed: int, path: Path, *, device: str = "cpu", larger_model: Path | None = None
+    family: str, cell: Cell, seed: int, path: Path, commit: str, *, device: str, larger_model: Path | None
 ) -> None:
     """Makes one run and writes its file, whole or not at all; a run that broke off says why and keeps what it had."""
     began, cpu = time.time(), time.process_time()
@@ -61,7 +61,7 @@ def record(
         "seed": seed,
         "family": family,
         "status": status,
-        "commit": COMMIT + ("" if CLEAN else "+"),
+        "commit": commit,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -90,10 +90,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--only", nargs="+", choices=FAMILIES)
-    parser.add_argument("--until", help="HH:MM of today after which no run is begun")
+    parser.add_argument("--until", type=datetime.time.fromisoformat, help="HH:MM of today after which no run is begun")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...; the plan says which family needs which")
     parser.add_argument("--larger-model", type=Path, help="the folder of tools/make_larger_model.py")
     arguments = parser.parse_args()
+    if {*ON_OTHER_MACHINES} & {*(arguments.only or ())} and not (
+        arguments.larger_model and arguments.larger_model.is_dir()
+    ):
+        parser.error("the families of the larger model need --larger-model: the folder of tools/make_larger_model.py")
+    try:
+        commit = git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except subprocess.CalledProcessError as error:
+        parser.error(f"each record names its commit: expected a git checkout of your own; git says: {error.stderr}")
+    recorded = load_evidence() if RECORDED.is_dir() else Evidence([])
     arguments.runs.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     asked_to_stop = []
@@ -101,9 +110,9 @@ def main() -> None:
     families = arguments.only or [family for family in FAMILIES if family not in ON_OTHER_MACHINES]
     for family, (cell, seed) in ((name, run) for name in families for run in FAMILIES[name]):
         path = file_of(arguments.runs, cell, seed)
-        if path.is_file() or RECORDED.has(cell, [seed]):
+        if path.is_file() or recorded.has(cell, [seed]):
             continue
-        if asked_to_stop or (arguments.until and time.strftime("%H:%M") >= arguments.until):
+        if asked_to_stop or (arguments.until and datetime.datetime.now().time() >= arguments.until):
             sys.exit("stopped before the plan's end")
         with path.with_suffix(".claim").open("w") as claim:
             try:
@@ -111,8 +120,11 @@ def main() -> None:
             except BlockingIOError:
                 continue
             if not path.is_file():  # else another process ended it meanwhile
-                record(family, cell, seed, path, device=arguments.device, larger_model=arguments.larger_model)
+                record(family, cell, seed, path, commit, device=arguments.device, larger_model=arguments.larger_model)
                 print(time.strftime("%H:%M:%S"), family, path.stem, flush=True)
+    print(
+        f"nothing of {', '.join(families)} is left to make: it is in {arguments.runs} or in {RECORDED}, or being made"
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -88,25 +89,43 @@ def save_run(path: str | Path, cell: Cell, seed: int, records: Sequence[RolloutN
 
 
 def pool(evidence: Evidence, paths: Sequence[str | Path]) -> Evidence:
-    """The recorded runs and those of these files; a run that was sent twice counts once.
+    """The recorded runs and those of these files; a run that was sent twice counts once, a recorded one stays.
+
+    A run that was stopped early is left out, with a warning: its missing rollouts have not earned 0.
 
     Raises:
         ValueError: a file that `save_run` did not write.
     """
     added: dict[tuple[str, int], list[list[float]]] = {}
-    for path in paths:
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            header, *lines = csv.reader(file)
-        if header != ["cell", "seed", "rollout", *ROLLOUT_FIELDS]:
-            raise ValueError(f"{Path(path).name} begins with {','.join(header)!r}: expected a file of save_run.")
-        own: dict[tuple[str, int], list[list[float]]] = {}
-        for name, seed, _, *numbers in lines:
-            own.setdefault((name, int(seed)), []).append([float(x) for x in numbers])
-        added |= own
-    runs = [
-        RunRecord(
-            name, seed, "added", "finished", "", 0.0, None, dict(zip(ROLLOUT_FIELDS, np.array(rows).T, strict=True))
-        )
-        for (name, seed), rows in added.items()
-    ]
+    for path in map(Path, paths):
+        try:
+            added |= _read(path)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path.name} is no file of save_run, or was changed: {error}") from error
+    runs = []
+    for (name, seed), rows in added.items():
+        rollouts = max((len(run.columns["reward"]) for run in evidence.by_cell.get(name, {}).values()), default=0)
+        if len(rows) < rollouts:
+            warnings.warn(f"left out: seed {seed} of {name}, {len(rows)} of {rollouts} rollouts", stacklevel=2)
+        elif seed not in evidence.by_cell.get(name, {}):
+            columns = dict(zip(ROLLOUT_FIELDS, np.array(rows).T, strict=True))
+            runs.append(RunRecord(name, seed, "added", "finished", "", 0.0, None, columns))
     return Evidence([*evidence.runs, *runs])
+
+
+def _read(path: Path) -> dict[tuple[str, int], list[list[float]]]:
+    """The numbers of each run of a file; where a run was saved twice, the later ones."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = [line for line in csv.reader(file) if line]
+    header = ["cell", "seed", "rollout", *ROLLOUT_FIELDS]
+    if not lines or lines[0] != header:
+        raise ValueError(f"expected the first line {','.join(header)!r}")
+    runs: dict[tuple[str, int], list[list[float]]] = {}
+    for number, line in enumerate(lines[1:], 2):
+        if len(line) != len(header):
+            raise ValueError(f"line {number} has {len(line)} fields, expected {len(header)}")
+        name, seed, rollout, *numbers = line
+        if int(rollout) == 0:
+            runs[name, int(seed)] = []
+        runs.setdefault((name, int(seed)), []).append([float(x) for x in numbers])
+    return runs

@@ -5,7 +5,7 @@ begin with the same prompts and the same draws (common random numbers).
 """
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -106,6 +106,17 @@ class Cell:
     heard: Literal["both", "bad", "good"] = "both"
     twin: bool = False
     model: ModelName = "shipped"
+
+    def __post_init__(self) -> None:
+        if (self.clip is None) != (self.clip_range is None):
+            raise ValueError(f"Cell: clip is {self.clip!r} and clip_range is {self.clip_range}: give both, or neither.")
+        for field, allowed in (
+            ("heard", ("both", "bad", "good")),
+            ("task", tuple(TASKS)),
+            ("model", get_args(ModelName)),
+        ):
+            if getattr(self, field) not in allowed:
+                raise ValueError(f"Cell: {field} is {getattr(self, field)!r}: expected one of {', '.join(allowed)}.")
 
     @property
     def name(self) -> str:

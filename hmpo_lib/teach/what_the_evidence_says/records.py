@@ -123,14 +123,15 @@ def load_evidence(folder: str | Path = RECORDED) -> Evidence:
             f"no records at {folder}: run inside the repository, whose folder data/results/evidence/ has them, or give "
             "the path of another."
         )
-    return Evidence(_read(folder))
+    return Evidence(_read(folder, (folder / "runs.csv").stat().st_mtime_ns))
 
 
 @functools.cache
-def _read(folder: Path) -> list[RunRecord]:
+def _read(folder: Path, changed: int) -> list[RunRecord]:
+    """Of this folder as it was changed last: packed again, it is read again."""
     with (folder / "rollouts.csv").open(encoding="utf-8", newline="") as file:
         header, *lines = csv.reader(file)
-    table = np.array(lines, dtype=np.float64)
+    table = np.array(lines, dtype=np.float64).reshape(-1, len(header))
     with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     bounds = np.searchsorted(table[:, 0], np.arange(len(rows) + 1))

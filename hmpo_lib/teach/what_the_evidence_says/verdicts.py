@@ -87,6 +87,12 @@ def judge(pairs: Sequence[tuple[Floats, Floats]]) -> list[Verdict]:
     Args:
         pairs: (first, other), each ``[seeds]``, the same seeds in the same order.
     """
+    pairs = [(np.asarray(first, dtype=np.float64), np.asarray(other, dtype=np.float64)) for first, other in pairs]
+    for first, other in pairs:
+        if first.shape != other.shape or first.ndim != 1 or len(first) < 2:
+            raise ValueError(
+                f"shapes {first.shape} and {other.shape}: expected two of [seeds], the same two or more seeds."
+            )
     differences = [first - other for first, other in pairs]
     p_differs = holm([float(sign_flip_p_value(d)) for d in differences])
     p_equivalent = holm([float(equivalence_p_value(d)) for d in differences])
