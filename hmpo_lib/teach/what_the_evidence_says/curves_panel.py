@@ -31,10 +31,7 @@ METRICS = {
 }
 LOGARITHMIC = ("gradient_norm", "within_good", "within_bad")
 MOST_SEEDS = len(SEEDS)
-IN_BOOK = (
-    "no_clip", "token_clip", "sequence_clip", "tuned", "reuse", "reuse_again", "lag", "muon", "in_the_head",
-    "larger_model",
-)  # fmt: skip
+IN_BOOK = ("no_clip", "token_clip", "sequence_clip", "tuned", "lag", "reuse_again")
 
 
 @dataclasses.dataclass(frozen=True)
