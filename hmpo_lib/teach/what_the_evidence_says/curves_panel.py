@@ -143,7 +143,8 @@ def curves_explorer(evidence: Evidence) -> Panel[CurvesView]:
             labels[e].set_position((0, place))
             labels[e].set_fontweight("bold" if chosen else "normal")
 
-    settings = [(SETTINGS[name], name) for name in complete_settings(evidence)]
+    complete = complete_settings(evidence)
+    settings = [(SETTINGS[name], name) for name in complete]
     looks = {"style": {"description_width": "initial"}, "layout": widgets.Layout(width="60%")}
     where = widgets.Dropdown(description="setting", options=settings, value=settings[0][1], **looks)
     options = [(f"{long_name(e):<24}", e) for e in LOOKS]
@@ -159,7 +160,7 @@ def curves_explorer(evidence: Evidence) -> Panel[CurvesView]:
         caption=curves_caption,
         alt=curves_alt,
         book={
-            "setting": [setting for setting in IN_BOOK if setting in complete_settings(evidence)],
+            "setting": [name for name in IN_BOOK if name in complete],
             "exponents": list(LOOKS),
             "beside": [GEOMETRIC],
             "metric": ["reward"],

@@ -1,23 +1,20 @@
 """The verdict in one picture: by how much each mean differs from p = 0, in every setting that was run."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from hmpo_lib.evaluation import student_interval
 from hmpo_lib.teach.panels import Still
 from hmpo_lib.teach.plotting import GREY, PALE_GREY, Canvas, label_ticks, tidy_axes
-from hmpo_lib.teach.what_the_evidence_says.cells import Cell, Exponents
+from hmpo_lib.teach.what_the_evidence_says.cells import Exponents
 from hmpo_lib.teach.what_the_evidence_says.looks import LOOKS, long_name
 from hmpo_lib.teach.what_the_evidence_says.plan import GEOMETRIC, cell_of
 from hmpo_lib.teach.what_the_evidence_says.records import Evidence
 from hmpo_lib.teach.what_the_evidence_says.settings import (
     SETTINGS,
     complete_settings,
-    exponents_in,
-    planned_seeds,
+    rewards_in,
     verdicts,
 )
 from hmpo_lib.teach.what_the_evidence_says.verdicts import BOUND, WORDS, Word
@@ -65,23 +62,19 @@ def gaps(evidence: Evidence) -> dict[str, list[Gap]]:
         for comparison, verdict in rows
     }
     found = {}
-    for setting in (setting for group in GROUPS.values() for setting in group):
-        if setting in complete_settings(evidence):
-            base, seeds = cell_of(setting, GEOMETRIC), planned_seeds(setting)
-            found[setting] = [
-                Gap(
-                    e,
-                    *student_interval(torch.as_tensor(_differences(evidence, cell, base, seeds))),
-                    words.get((cell, base)),
-                )
-                for e in exponents_in(evidence, setting)
-                if (cell := cell_of(setting, e)) != base
-            ]
+    complete = complete_settings(evidence)
+    for setting in (setting for group in GROUPS.values() for setting in group if setting in complete):
+        rewards = rewards_in(evidence, setting)
+        base = rewards.pop(GEOMETRIC)
+        found[setting] = [
+            Gap(
+                e,
+                *student_interval(torch.as_tensor(values - base)),
+                words.get((cell_of(setting, e), cell_of(setting, GEOMETRIC))),
+            )
+            for e, values in rewards.items()
+        ]
     return found
-
-
-def _differences(evidence: Evidence, cell: Cell, base: Cell, seeds: Sequence[int]) -> Tensor:
-    return torch.as_tensor(evidence.mean_reward(cell, seeds) - evidence.mean_reward(base, seeds))
 
 
 def verdict_picture(evidence: Evidence) -> Still:
